@@ -1,0 +1,169 @@
+"""Delayed chain MDPs: the first action decides the reward at the end (Oh et al. 2020, A.3)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments import environment, spaces
+from jaxtyping import Array
+
+NUM_NOISE_BITS = 20
+
+
+@struct.dataclass
+class DelayedChainParams(environment.EnvParams):
+    min_length: Any = 5  # range that a lifetime's chain length is drawn from
+    max_length: Any = 30
+    length: Any = 30  # steps of an episode in this lifetime
+    noisy: Any = False  # whether steps 2 .. L-1 pay +-1 by a fair coin
+    max_steps_in_episode: Any = 30  # equals `length`: an episode is never truncated
+
+
+@struct.dataclass
+class DelayedChainState(environment.EnvState):
+    time: Array
+    correct_action: Array  # of this episode
+    chose_correctly: Array  # 0 before the first action
+    noise_bits: Array  # uint8 [20]; read by the distractor's observation only
+
+
+class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams]):
+    """Two actions; observation is the state's index, 4L - 2 in all, without aliasing."""
+
+    def __init__(self, max_length: int = 30, min_length: int = 5, noisy: bool = False):
+        super().__init__()
+        self.max_length, self.min_length, self.noisy = max_length, min_length, noisy
+
+    def _identity(self):
+        return (type(self), self.max_length, self.min_length, self.noisy)
+
+    def __eq__(self, other):
+        return isinstance(other, DelayedChain) and self._identity() == other._identity()
+
+    def __hash__(self):
+        return hash(self._identity())
+
+    @property
+    def name(self) -> str:
+        return "DelayedChain"
+
+    @property
+    def num_actions(self) -> int:
+        return 2
+
+    @property
+    def num_states(self) -> int:
+        """Rows of a table that holds every chain length."""
+        return 4 * self.max_length - 2
+
+    @property
+    def default_params(self) -> DelayedChainParams:
+        return DelayedChainParams(
+            min_length=jnp.int32(self.min_length),
+            max_length=jnp.int32(self.max_length),
+            length=jnp.int32(self.max_length),
+            noisy=jnp.array(self.noisy),
+            max_steps_in_episode=jnp.int32(self.max_length),
+        )
+
+    def sample_params(self, key: Array, params: DelayedChainParams) -> DelayedChainParams:
+        """One lifetime's chain length, uniform over the published range, ends included."""
+        length = jax.random.randint(key, (), params.min_length, params.max_length + 1)
+        return params.replace(length=length, max_steps_in_episode=length)
+
+    def action_mask(self, params: DelayedChainParams) -> Array:
+        del params
+        return jnp.ones((2,), bool)
+
+    def count_states(self, params: DelayedChainParams) -> Array:
+        return 4 * params.length - 2
+
+    def step_env(self, key, state, action, params):
+        draws = jax.random.bits(key, (1 + self._noise_words(),), jnp.uint32)
+        first = state.time == 0
+        chose_correctly = jnp.where(
+            first, (action == state.correct_action).astype(jnp.int32), state.chose_correctly
+        )
+        time = state.time + 1
+        terminated = time >= params.length
+        outcome = jnp.where(chose_correctly == 1, 1.0, -1.0)
+        coin = jnp.where((draws[0] & 1) == 1, 1.0, -1.0)
+        # Steps are counted from 1: the first (the choice) and the last (the outcome) are not noisy.
+        middle = params.noisy & (time >= 2) & ~terminated
+        reward = jnp.where(terminated, outcome, jnp.where(middle, coin, 0.0))
+        state = DelayedChainState(
+            time=time,
+            correct_action=state.correct_action,
+            chose_correctly=chose_correctly,
+            noise_bits=self._noise_bits(draws[1:]),
+        )
+        observation = self.observe(key, state, action, params)
+        discount = jnp.where(terminated, 0.0, 1.0)
+        return observation, state, reward, terminated, {"discount": discount}
+
+    def reset_env(self, key, params):
+        draws = jax.random.bits(key, (1 + self._noise_words(),), jnp.uint32)
+        state = DelayedChainState(
+            time=jnp.int32(0),
+            correct_action=(draws[0] & 1).astype(jnp.int32),
+            chose_correctly=jnp.int32(0),
+            noise_bits=self._noise_bits(draws[1:]),
+        )
+        return self.observe(key, state, None, params), state
+
+    def observe(self, key, state, action, params):
+        """Index c (2L-1) + 0 at the start, + 1 + 2 (t-1) + chose_correctly afterwards."""
+        del key, action
+        within = jnp.where(state.time == 0, 0, 2 * state.time - 1 + state.chose_correctly)
+        # The state after the last step is terminal and never acted from; kept within range.
+        within = jnp.minimum(within, 2 * params.length - 2)
+        return state.correct_action * (2 * params.length - 1) + within
+
+    def is_truncated(self, state, params):
+        """Chains end by themselves."""
+        del params
+        return jnp.zeros_like(state.time, bool)
+
+    def is_terminated(self, state, params):
+        return state.time >= params.length
+
+    def action_space(self, params=None):
+        return spaces.Discrete(2)
+
+    def observation_space(self, params):
+        return spaces.Discrete(self.num_states)
+
+    def _noise_words(self) -> int:
+        return 0
+
+    def _noise_bits(self, words: Array) -> Array:
+        del words
+        return jnp.zeros((0,), jnp.uint8)
+
+
+class DistractorChain(DelayedChain):
+    """Observation {0,1}^22: is action 0 correct, was the choice correct, and 20 random bits."""
+
+    @property
+    def name(self) -> str:
+        return "DistractorChain"
+
+    @property
+    def num_states(self) -> int:
+        raise AttributeError("The distractor chain's observations are bits, not state indices.")
+
+    def observe(self, key, state, action, params):
+        del key, action, params
+        relevant = jnp.stack([1 - state.correct_action, state.chose_correctly])
+        return jnp.concatenate([relevant.astype(jnp.uint8), state.noise_bits])
+
+    def observation_space(self, params):
+        return spaces.Box(0, 1, (2 + NUM_NOISE_BITS,), dtype=jnp.uint8)
+
+    def _noise_words(self) -> int:
+        return 1
+
+    def _noise_bits(self, words: Array) -> Array:
+        shifts = jnp.arange(NUM_NOISE_BITS, dtype=jnp.uint32)
+        return ((words[0] >> shifts) & 1).astype(jnp.uint8)

@@ -1,0 +1,266 @@
+"""Grid worlds with objects that are collected and come back (Oh et al. 2020, A.1 and A.2).
+
+A cell's index is row * width + column. Actions 0..8 move to one of the nine cells around and
+including the agent's own (index i: row offset i // 3 - 1, column offset i % 3 - 1, so 4 stays);
+actions 9..17, where the instance has 18, collect at these offsets without moving.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments import environment, spaces
+from jaxtyping import Array
+
+NUM_MOVES = 9
+STAY = 4
+
+
+@struct.dataclass
+class GridWorldParams(environment.EnvParams):
+    """One instance; padded objects have `object_valid` False, padded cells are walls."""
+
+    height: Any = 1
+    width: Any = 1
+    wall: Any = None  # bool [max_cells]
+    object_reward: Any = None  # f32 [N]
+    p_terminate: Any = None  # f32 [N]
+    p_respawn: Any = None  # f32 [N]
+    object_valid: Any = None  # bool [N]
+    object_type: Any = None  # i32 [N], row of the published object list
+    object_cell: Any = None  # i32 [N], tabular worlds: fixed for the lifetime
+    num_actions: Any = 9  # 9 or 18
+    max_steps_in_episode: Any = 500
+
+
+@struct.dataclass
+class GridWorldState(environment.EnvState):
+    time: Array
+    agent_cell: Array  # i32
+    object_cell: Array  # i32 [N]
+    present: Array  # bool [N]
+
+
+def pick_free_cell(uniform: Array, free: Array) -> Array:
+    """A uniformly drawn True cell of `free` [cells] from one uniform in [0, 1)."""
+    cumulative = jnp.cumsum(free.astype(jnp.int32))
+    rank = jnp.floor(uniform * cumulative[-1].astype(jnp.float32)).astype(jnp.int32)
+    rank = jnp.minimum(rank, cumulative[-1] - 1)  # uniform * n can round up to n
+    return jnp.sum((cumulative <= rank).astype(jnp.int32))
+
+
+class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
+    """The law that both kinds share; `num_*` and shapes are static sizes, padded in a cohort."""
+
+    def __init__(
+        self, height: int, width: int, num_cells: int, num_objects: int, num_types: int,
+        num_actions: int = 18, params: GridWorldParams | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        self.height, self.width, self.num_cells = height, width, num_cells
+        self.num_objects, self.num_types = num_objects, num_types
+        self._num_actions = num_actions
+        self._params = params
+
+    def _identity(self):
+        sizes = (self.height, self.width, self.num_cells, self.num_objects, self.num_types)
+        return (type(self), *sizes, self._num_actions, id(self._params))
+
+    def __eq__(self, other):
+        return isinstance(other, GridWorld) and self._identity() == other._identity()
+
+    def __hash__(self):
+        return hash(self._identity())
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def num_actions(self) -> int:
+        return self._num_actions
+
+    @property
+    def default_params(self) -> GridWorldParams:
+        if self._params is None:
+            raise ValueError("A padded grid world has no default params; take them from the suite.")
+        return self._params
+
+    def action_mask(self, params: GridWorldParams) -> Array:
+        """bool [num_actions]: which of the padded actions the instance has."""
+        return jnp.arange(self.num_actions) < params.num_actions
+
+    def sample_action_set(self, key: Array, params: GridWorldParams) -> GridWorldParams:
+        """9 or 18 actions with equal probability, for a lifetime."""
+        eighteen = jax.random.bernoulli(key)
+        return params.replace(num_actions=jnp.where(eighteen, 18, 9).astype(jnp.int32))
+
+    def step_env(self, key, state, action, params):
+        uniforms = jax.random.uniform(key, (1 + self.num_draws,))
+        agent_cell, collecting_cell = self._act(state.agent_cell, action, params)
+        hit = state.present & (state.object_cell == collecting_cell)
+        reward = jnp.sum(jnp.where(hit, params.object_reward, 0.0))
+        # At most one object stands on a cell, so one draw decides the termination.
+        terminated = jnp.any(hit & (uniforms[0] < params.p_terminate))
+        absent_before = params.object_valid & ~state.present
+        object_cell, back = self._respawn(
+            uniforms[1:], agent_cell, state, hit, absent_before, params
+        )
+        state = GridWorldState(
+            time=state.time + 1,
+            agent_cell=agent_cell,
+            object_cell=object_cell,
+            present=(state.present & ~hit) | back,
+        )
+        observation = self.observe(key, state, action, params)
+        discount = jnp.where(terminated, 0.0, 1.0)
+        return observation, state, reward, terminated, {"discount": discount}
+
+    def _act(self, cell: Array, action: Array, params: GridWorldParams) -> tuple[Array, Array]:
+        """The agent's new cell, and the cell that is collected from (-1 for none)."""
+        action = jnp.where(action < params.num_actions, action, STAY)  # unknown actions stay
+        collect = action >= NUM_MOVES
+        offset = action % NUM_MOVES
+        row = cell // params.width + offset // 3 - 1
+        column = cell % params.width + offset % 3 - 1
+        inside = (row >= 0) & (row < params.height) & (column >= 0) & (column < params.width)
+        target = jnp.where(inside, row * params.width + column, cell)
+        free = inside & ~params.wall[target]
+        moved = jnp.where(free & ~collect, target, cell)
+        only_collects = params.num_actions > NUM_MOVES
+        reached = jnp.where(inside, target, -1)
+        nothing_or_reached = jnp.where(collect, reached, -1)
+        return moved, jnp.where(only_collects, nothing_or_reached, moved)
+
+    def is_terminated(self, state, params):
+        """Termination is a draw made on collecting; no state is terminal by itself."""
+        del params
+        return jnp.zeros_like(state.time, bool)
+
+    def action_space(self, params=None):
+        if params is None:
+            return spaces.Discrete(self.num_actions)
+        return spaces.Discrete(int(params.num_actions))
+
+    # What the two kinds of worlds differ in.
+    num_draws: int
+
+    def _respawn(self, uniforms, agent_cell, state, hit, absent_before, params):
+        """New object cells, and which objects come back at this step."""
+        raise NotImplementedError
+
+    def sample_params(self, key: Array, params: GridWorldParams) -> GridWorldParams:
+        """One lifetime's instance."""
+        raise NotImplementedError
+
+
+class TabularGridWorld(GridWorld):
+    """Object cells fixed for a lifetime; observation = cell * 2^n + bits of the present objects."""
+
+    @property
+    def num_draws(self) -> int:
+        return self.num_objects
+
+    @property
+    def num_states(self) -> int:
+        return self.num_cells * 2**self.num_objects
+
+    def count_states(self, params: GridWorldParams) -> Array:
+        """The instance's own H * W * 2^n, walls included."""
+        num_objects = jnp.sum(params.object_valid.astype(jnp.int32))
+        return params.height * params.width * (1 << num_objects)
+
+    def sample_params(self, key: Array, params: GridWorldParams) -> GridWorldParams:
+        """Object cells on distinct free cells, and the action set."""
+        key_cells, key_actions = jax.random.split(key)
+        uniforms = jax.random.uniform(key_cells, (self.num_objects,))
+        cells, free = [], ~params.wall
+        for i in range(self.num_objects):
+            cell = pick_free_cell(uniforms[i], free)
+            free = free.at[cell].set(False)
+            cells.append(cell)
+        params = params.replace(object_cell=jnp.stack(cells).astype(jnp.int32))
+        return self.sample_action_set(key_actions, params)
+
+    def _respawn(self, uniforms, agent_cell, state, hit, absent_before, params):
+        return state.object_cell, absent_before & (uniforms < params.p_respawn)
+
+    def reset_env(self, key, params):
+        """All objects present, the agent on any free cell, an object's cell included."""
+        state = GridWorldState(
+            time=jnp.int32(0),
+            agent_cell=pick_free_cell(jax.random.uniform(key), ~params.wall),
+            object_cell=jnp.asarray(params.object_cell),
+            present=jnp.asarray(params.object_valid),
+        )
+        return self.observe(key, state, None, params), state
+
+    def observe(self, key, state, action, params):
+        del key, action
+        num_objects = jnp.sum(params.object_valid.astype(jnp.int32))
+        bits = jnp.sum(state.present.astype(jnp.int32) << jnp.arange(self.num_objects))
+        return (state.agent_cell << num_objects) + bits
+
+    def observation_space(self, params):
+        return spaces.Discrete(int(self.count_states(params)))
+
+
+class RandomGridWorld(GridWorld):
+    """Objects redrawn every episode and on coming back; observation {0,1}^{(1+types) x H x W}.
+
+    Plane 0 shows the agent (without it the world could not be solved), plane 1+k the objects of
+    type k.
+    """
+
+    @property
+    def num_draws(self) -> int:
+        return 2 * self.num_objects
+
+    def sample_params(self, key: Array, params: GridWorldParams) -> GridWorldParams:
+        return self.sample_action_set(key, params)
+
+    def _respawn(self, uniforms, agent_cell, state, hit, absent_before, params):
+        """Objects come back on random cells that hold neither the agent nor another object."""
+        # Two draws an object, side by side, so that padding leaves the others' draws alone.
+        chance, place = uniforms.reshape((self.num_objects, 2)).T
+        back = absent_before & (chance < params.p_respawn)
+        staying = jnp.where(state.present & ~hit, state.object_cell, self.num_cells)
+        free = (~params.wall).at[staying].set(False, mode="drop").at[agent_cell].set(False)
+        cells = []
+        for i in range(self.num_objects):
+            cell = pick_free_cell(place[i], free)
+            free = free.at[jnp.where(back[i], cell, self.num_cells)].set(False, mode="drop")
+            cells.append(jnp.where(back[i], cell, state.object_cell[i]))
+        return jnp.stack(cells), back
+
+    def reset_env(self, key, params):
+        """Agent and objects on distinct free cells."""
+        uniforms = jax.random.uniform(key, (1 + self.num_objects,))
+        agent_cell = pick_free_cell(uniforms[0], ~params.wall)
+        free = (~params.wall).at[agent_cell].set(False)
+        cells = []
+        for i in range(self.num_objects):
+            cell = pick_free_cell(uniforms[1 + i], free)
+            taken = jnp.where(params.object_valid[i], cell, self.num_cells)
+            free = free.at[taken].set(False, mode="drop")
+            cells.append(cell)
+        state = GridWorldState(
+            time=jnp.int32(0),
+            agent_cell=agent_cell,
+            object_cell=jnp.stack(cells),
+            present=jnp.asarray(params.object_valid),
+        )
+        return self.observe(key, state, None, params), state
+
+    def observe(self, key, state, action, params):
+        del key, action
+        planes = jnp.zeros((1 + self.num_types, self.num_cells), jnp.uint8)
+        shown = jnp.where(state.present, state.object_cell, self.num_cells)
+        planes = planes.at[0, state.agent_cell].set(1)
+        planes = planes.at[1 + params.object_type, shown].set(1, mode="drop")
+        return planes.reshape((1 + self.num_types, self.height, self.width))
+
+    def observation_space(self, params):
+        shape = (1 + self.num_types, self.height, self.width)
+        return spaces.Box(0, 1, shape, dtype=jnp.uint8)

@@ -1,0 +1,110 @@
+"""On-policy rollouts of B parallel environments of one lifetime; vmap over lifetimes outside."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Shaped
+
+from envs.trajectory import Trajectory
+
+
+class RolloutState(NamedTuple):
+    env_state: Any  # gymnax EnvState with leading axis B
+    observation: Shaped[Array, "B *obs"]
+    episode_return: Float[Array, "B"]  # of the running episodes, undiscounted
+
+
+class EpisodeSummary(NamedTuple):
+    """Undiscounted returns of the episodes that finished, and the sum of all rewards."""
+
+    return_sum: Float[Array, "*L"]
+    count: Float[Array, "*L"]
+    reward_sum: Float[Array, "*L"]
+
+
+def start(key: Array, env: Any, env_params: Any, num_envs: int) -> RolloutState:
+    """Freshly reset environments."""
+    keys = jax.random.split(key, num_envs)
+    observation, env_state = jax.vmap(env.reset_env, in_axes=(0, None))(keys, env_params)
+    return RolloutState(env_state, observation, jnp.zeros((num_envs,), jnp.float32))
+
+
+def sample_action(
+    logits: Float[Array, "B A"], uniform: Float[Array, "B"]
+) -> Int[Array, "B"]:
+    """Inverse-CDF sample from softmax(logits) by one uniform in [0, 1) a row."""
+    cumulative = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
+    # Scaled by the last entry, which rounding can leave just below 1, so that no draw falls past
+    # the last valid action.
+    threshold = uniform[:, None] * cumulative[:, -1:]
+    return jnp.sum(cumulative <= threshold, axis=-1).astype(jnp.int32)
+
+
+def step_and_reset(
+    env: Any, key: Array, state: Any, action: Int[Array, ""], env_params: Any
+) -> tuple[Any, Any, Array, Array, Array]:
+    """One environment's step with autoreset: what gymnax's public `step` does, without its info.
+
+    Returns observation, state, reward (float32), terminated, truncated.
+    """
+    key_step, key_reset = jax.random.split(key)
+    observation, state, reward, terminated, _ = env.step_env(key_step, state, action, env_params)
+    truncated = env.is_truncated(state, env_params)
+    done = jnp.logical_or(terminated, truncated)
+    observation_reset, state_reset = env.reset_env(key_reset, env_params)
+
+    def select(fresh, current):
+        return jax.tree.map(lambda a, b: jax.lax.select(done, a, b), fresh, current)
+
+    return (
+        select(observation_reset, observation),
+        select(state_reset, state),
+        jnp.asarray(reward, jnp.float32),
+        jnp.asarray(terminated, bool),
+        jnp.asarray(truncated, bool),
+    )
+
+
+def rollout(
+    key: Array,
+    env: Any,
+    env_params: Any,
+    policy: Callable[[Array], Array],
+    state: RolloutState,
+    num_steps: int,
+) -> tuple[RolloutState, Trajectory, EpisodeSummary]:
+    """`num_steps` steps of every environment under `policy`: observations [B, ...] to logits [B, A].
+
+    Episodes go on across calls. Nothing here carries a gradient.
+    """
+    num_envs = state.episode_return.shape[0]
+    key_actions, key_steps = jax.random.split(key)
+    uniforms = jax.random.uniform(key_actions, (num_steps, num_envs))
+    step_keys = jax.random.split(key_steps, (num_steps, num_envs))
+    vmapped_step = jax.vmap(step_and_reset, in_axes=(None, 0, 0, 0, None))
+
+    def step(carry: RolloutState, x):
+        uniform, keys = x
+        action = sample_action(jax.lax.stop_gradient(policy(carry.observation)), uniform)
+        observation, env_state, reward, terminated, truncated = vmapped_step(
+            env, keys, carry.env_state, action, env_params
+        )
+        done = terminated | truncated
+        total = carry.episode_return + reward
+        carry_next = RolloutState(env_state, observation, jnp.where(done, 0.0, total))
+        finished = jnp.where(done, total, 0.0)
+        return carry_next, (carry.observation, action, reward, terminated, truncated, finished)
+
+    final, (observation, action, reward, terminated, truncated, finished) = jax.lax.scan(
+        step, state, (uniforms, step_keys)
+    )
+    observation = jnp.concatenate([observation, final.observation[None]])
+    trajectory = Trajectory(observation, action, reward, terminated, truncated)
+    summary = EpisodeSummary(
+        return_sum=jnp.sum(finished),
+        count=jnp.sum(trajectory.done.astype(jnp.float32)),
+        reward_sum=jnp.sum(reward),
+    )
+    return final, trajectory, summary

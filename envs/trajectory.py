@@ -1,0 +1,20 @@
+"""What a rollout yields."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+
+class Trajectory(NamedTuple):
+    """T steps of B parallel environments that reset themselves."""
+
+    # Row t+1 after an episode's end is the next episode's first observation.
+    observation: Shaped[Array, "T+1 B *obs"]
+    action: Int[Array, "T B"]
+    reward: Float[Array, "T B"]
+    terminated: Bool[Array, "T B"]  # the environment ended the episode
+    truncated: Bool[Array, "T B"]  # the time limit did
+
+    @property
+    def done(self) -> Bool[Array, "T B"]:
+        return self.terminated | self.truncated

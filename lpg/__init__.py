@@ -1,0 +1,1 @@
+"""Learned update rules, the agents they train, and one agent update."""

@@ -1,0 +1,48 @@
+"""Returns and advantages over [T, B] trajectories, computed backwards in time."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def lambda_returns(
+    reward: Float[Array, "T B"],
+    discount: Float[Array, "T B"],
+    value: Float[Array, "T+1 B"],
+    lam: float | Float[Array, ""],
+) -> Float[Array, "T B"]:
+    """TD(lambda) targets G_t = r_t + discount_t ((1-lam) V(s_{t+1}) + lam G_{t+1}), G_T = V(s_T).
+
+    `discount` is gamma where the episode goes on and 0 where it ended, so that nothing of the
+    next episode enters.
+
+    Source: Sutton and Barto 2018, Eq. 12.18 (recursive form).
+    """
+
+    def step(following, x):
+        r, d, next_value = x
+        g = r + d * ((1.0 - lam) * next_value + lam * following)
+        return g, g
+
+    _, returns = jax.lax.scan(step, value[-1], (reward, discount, value[1:]), reverse=True)
+    return returns
+
+
+def generalised_advantage(
+    reward: Float[Array, "T B"],
+    discount: Float[Array, "T B"],
+    value: Float[Array, "T+1 B"],
+    lam: float | Float[Array, ""],
+) -> Float[Array, "T B"]:
+    """GAE: A_t = lambda-return_t - V(s_t).
+
+    Source: Schulman et al. 2016, Eq. 16, in the equivalent form of lambda-returns.
+    """
+    return lambda_returns(reward, discount, value, lam) - value[:-1]
+
+
+def explained_variance(
+    target: Float[Array, "*batch"], prediction: Float[Array, "*batch"]
+) -> Float[Array, ""]:
+    """1 - Var(target - prediction) / Var(target); 1 is perfect, 0 no better than the mean."""
+    return 1.0 - jnp.var(target - prediction) / (jnp.var(target) + 1e-8)

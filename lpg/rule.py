@@ -1,0 +1,123 @@
+"""The `UpdateRule` protocol: how an update rule, an agent and the engine talk to each other.
+
+An update rule reads a trajectory together with the agent's outputs on it and says what those
+outputs should become (`targets`). The agent then takes one gradient step on `loss` towards these
+targets. Everything the engine can meta-train, and every baseline, is an `UpdateRule`.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from envs.trajectory import Trajectory
+
+RuleParams = Any  # eta: a pytree that only its own rule looks into
+Targets = Any  # what `targets` returns and `loss` takes, arrays with leading axes [T, B]
+
+
+class Heads(NamedTuple):
+    """Widths of the outputs that a rule asks its agent for; 0 means the head is absent."""
+
+    logits: int  # A, one per action
+    prediction: int = 0  # m, logits of the prediction vector y
+    value: int = 0  # 1 where the rule wants a scalar value V(s)
+
+    @property
+    def total(self) -> int:
+        return self.logits + self.prediction + self.value
+
+
+class AgentOutputs(NamedTuple):
+    """What the agent says of a batch of states; leading axes as the observations'."""
+
+    logits: Float[Array, "*batch A"]  # masked: -1e9 for actions the environment lacks
+    prediction: Float[Array, "*batch m"]  # logits of y; m = 0 where absent
+    value: Float[Array, "*batch v"]  # v = 1, or 0 where absent
+
+
+class Hypers(NamedTuple):
+    """What differs between lifetimes, as data (Oh et al. 2020, section 3.4 and Table 2)."""
+
+    learning_rate: Float[Array, "*lifetimes"]  # alpha_lr
+    kl_cost: Float[Array, "*lifetimes"]  # alpha_y: weight of the prediction's loss
+    gamma: Float[Array, "*lifetimes"]  # discount factor
+
+
+class RuleInputs(NamedTuple):
+    """What a rule may read: T steps of R rows (a row is one environment of one lifetime)."""
+
+    reward: Float[Array, "T R"]
+    not_done: Float[Array, "T R"]  # d_t: 0 where the transition ended an episode, else 1
+    gamma: Float[Array, "R"]
+    action_prob: Float[Array, "T R"]  # pi(a_t | s_t)
+    prediction: Float[Array, "T+1 R m"]  # logits of y(s_t)
+    value: Float[Array, "T+1 R v"]
+
+
+class UpdateRule(Protocol):
+    """Source: Oh et al. 2020, sections 3.1 and 3.2."""
+
+    def init(self, key: Array) -> RuleParams:
+        """Fresh rule parameters eta."""
+        ...
+
+    def heads(self, num_actions: int) -> Heads:
+        """The outputs an agent needs for this rule."""
+        ...
+
+    def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> Targets:
+        """Targets [T, R, ...]; the only place where eta enters. Differentiable in both arguments."""
+        ...
+
+    def loss(
+        self, outputs: AgentOutputs, trajectory: Trajectory, targets: Targets, hypers: Hypers
+    ) -> Float[Array, ""]:
+        """The agent's loss for one lifetime; the agent's gradient sees `targets` as constants.
+
+        `outputs` has T+1 rows of time; the last one belongs to the bootstrap observation.
+        """
+        ...
+
+
+def action_log_prob(
+    logits: Float[Array, "*batch A"], action: Int[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """log pi(a|s) of the actions taken."""
+    log_probs = jax.nn.log_softmax(logits)
+    return jnp.take_along_axis(log_probs, action[..., None], axis=-1)[..., 0]
+
+
+def entropy(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+    """Entropy of softmax(logits) in nats; masked entries (-1e9) contribute exactly 0."""
+    log_probs = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+
+
+def rule_inputs(
+    outputs: AgentOutputs, trajectory: Trajectory, gamma: Float[Array, ""]
+) -> RuleInputs:
+    """One lifetime's inputs to the rule, differentiable through pi and y (hence through theta).
+
+    The gradient through y is what teaches a rule its prediction targets: cutting it leaves the
+    y_hat head with no return gradient at all (see tests/metatrain/test_meta_gradient.py).
+    """
+    batch = trajectory.reward.shape[1]
+    log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
+    return RuleInputs(
+        reward=trajectory.reward,
+        not_done=1.0 - trajectory.done.astype(trajectory.reward.dtype),
+        gamma=jnp.broadcast_to(gamma, (batch,)),
+        action_prob=jnp.exp(log_prob),
+        prediction=outputs.prediction,
+        value=outputs.value,
+    )
+
+
+def mask_logits(
+    logits: Float[Array, "*batch A"], action_mask: Bool[Array, "A"]
+) -> Float[Array, "*batch A"]:
+    """Logits with invalid actions at -1e9: probability exactly 0, gradients finite."""
+    mask = action_mask.reshape((1,) * (logits.ndim - 1) + action_mask.shape)
+    return jnp.where(mask, logits, -1e9)

@@ -1,0 +1,134 @@
+"""A cohort: lifetimes that share an environment class and an agent, hence static shapes.
+
+Which of the cohort's environments a lifetime lives in is data, so fifteen environments compile
+to six cohorts.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool
+
+from envs.suite import SUITE, SuiteRow, cohorts, stack
+from lpg.agents import Agent, make_agent
+from lpg.optimizers import OptimizerName, make_optimizer
+from lpg.rule import Heads, UpdateRule
+from metatrain.presets import MetaTrainConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Static description; lifetimes are laid out environment by environment."""
+
+    names: tuple[str, ...]  # E environments
+    env: Any  # gymnax environment, padded to the largest of the cohort
+    base_params: Any  # its EnvParams stacked [E, ...]
+    agent: Agent
+    optimizer: optax.GradientTransformation
+    critic: Agent
+    critic_optimizer: optax.GradientTransformation
+    learning_rates: np.ndarray  # f32 [arms]
+    kl_costs: np.ndarray  # f32 [arms]
+    lifetime_windows: np.ndarray  # i32 [E], K updates each
+    random_return: np.ndarray  # f32 [E]
+    best_return: np.ndarray  # f32 [E]
+    lifetimes_per_env: int
+    first_index: int  # global index of the cohort's first lifetime
+
+    @property
+    def num_lifetimes(self) -> int:
+        return len(self.names) * self.lifetimes_per_env
+
+    @property
+    def environment_index(self) -> np.ndarray:
+        """i32 [L]: the environment of each slot; a slot keeps its environment for ever."""
+        return np.repeat(np.arange(len(self.names), dtype=np.int32), self.lifetimes_per_env)
+
+
+def build_cohorts(rule: UpdateRule, config: MetaTrainConfig) -> tuple[Cohort, ...]:
+    """The cohorts of the suite's environments named by the config."""
+    built, first = [], 0
+    for names in cohorts(config.envs):
+        env, base_params = stack(names)
+        rows = [SUITE[name] for name in names]
+        cohort = make_cohort(rule, config, rows, env, base_params, first)
+        built.append(cohort)
+        first += cohort.num_lifetimes
+    return tuple(built)
+
+
+def make_cohort(
+    rule: UpdateRule,
+    config: MetaTrainConfig,
+    rows: list[SuiteRow],
+    env: Any,
+    base_params: Any,
+    first_index: int,
+) -> Cohort:
+    """A cohort of any gymnax environment, its `rows` telling agent, arms and lifetime."""
+    row = rows[0]
+    shape = dict(
+        num_states=getattr(env, "num_states", 0),
+        observation_shape=observation_shape(env, base_params),
+    )
+    arms = [(lr, kl) for lr in row.learning_rates for kl in row.kl_costs]
+    steps_per_window = config.num_envs * config.num_steps * config.num_updates
+    return Cohort(
+        names=tuple(r.name for r in rows),
+        env=env,
+        base_params=base_params,
+        agent=make_agent(row.agent, rule.heads(env.num_actions), **shape),
+        optimizer=make_optimizer(_optimizer_name(row)),
+        critic=make_agent(row.agent, Heads(logits=0, value=1), **shape),
+        # A table critic steps by itself (outer_objective.critic_step) and carries no moments.
+        critic_optimizer=(
+            optax.identity() if row.agent == "table" else optax.adam(config.critic_learning_rate)
+        ),
+        learning_rates=np.array([lr for lr, _ in arms], np.float32),
+        kl_costs=np.array([kl for _, kl in arms], np.float32),
+        lifetime_windows=np.array(
+            [
+                max(1, ceil(r.lifetime_steps * config.lifetime_scale / steps_per_window))
+                for r in rows
+            ],
+            np.int32,
+        ),
+        random_return=np.array([r.random_return for r in rows], np.float32),
+        best_return=np.array([r.best_return for r in rows], np.float32),
+        lifetimes_per_env=config.lifetimes // len(config.envs),
+        first_index=first_index,
+    )
+
+
+def _optimizer_name(row: SuiteRow) -> OptimizerName:
+    return "sgd" if row.optimizer == "sgd" else "adam"
+
+
+def observation_shape(env: Any, base_params: Any) -> tuple[int, ...]:
+    """Shape of one observation, by tracing a reset (spaces of padded environments vary)."""
+    params = jax.tree.map(lambda x: x[0], base_params)
+    observation, _ = jax.eval_shape(env.reset_env, jax.random.key(0), params)
+    return observation.shape
+
+
+def sample_env_params(env: Any, key: Array, params: Any) -> Any:
+    """One lifetime's instance; an environment without `sample_params` has just one."""
+    sample = getattr(env, "sample_params", None)
+    return params if sample is None else sample(key, params)
+
+
+def action_mask(env: Any, params: Any) -> Bool[Array, "A"]:
+    """Which of the padded actions the instance has; all of them where it does not say."""
+    mask = getattr(env, "action_mask", None)
+    return jnp.ones((env.num_actions,), bool) if mask is None else mask(params)
+
+
+def count_states(env: Any, params: Any) -> Array:
+    """The instance's own number of states, for the scale of a table's initial rows."""
+    count = getattr(env, "count_states", None)
+    return jnp.int32(1) if count is None else count(params)

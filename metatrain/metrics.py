@@ -1,0 +1,108 @@
+"""What meta-training reports: sums kept on the device between two log lines, then one JSON line."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from metatrain.bandit import BanditState, log_probabilities
+from metatrain.presets import MetaTrainConfig
+
+
+class EnvironmentMetrics(NamedTuple):
+    """Sums over the meta-steps and lifetimes of each environment since the last log line."""
+
+    return_sum: Float[Array, "E"]  # of finished episodes, undiscounted
+    episodes: Float[Array, "E"]
+    reward_sum: Float[Array, "E"]
+    late_return_sum: Float[Array, "E"]  # of episodes in the last tenth of a life
+    late_episodes: Float[Array, "E"]
+    final_return_sum: Float[Array, "E"]  # final returns of lives that ended
+    lives_ended: Float[Array, "E"]
+    lives_deterministic: Float[Array, "E"]  # of these, ended by the entropy guard
+    policy_entropy: Float[Array, "E"]  # sums of means over lifetimes
+    prediction_entropy: Float[Array, "E"]
+
+
+class Metrics(NamedTuple):
+    environments: tuple[EnvironmentMetrics, ...]  # per cohort
+    loss_parts: Float[Array, "6"]  # sums of means, in the order of LossParts
+    gradient_norm: Float[Array, ""]  # sum of the finite ones
+    skipped: Float[Array, ""]  # non-finite meta-gradients
+    meta_steps: Float[Array, ""]
+
+
+LOSS_NAMES = (
+    "total", "policy_gradient", "policy_entropy", "prediction_entropy", "pi_hat_square",
+    "y_hat_square",
+)  # fmt: skip
+
+
+def zero_metrics(num_environments: tuple[int, ...]) -> Metrics:
+    zero = jnp.float32(0.0)
+    return Metrics(
+        environments=tuple(
+            EnvironmentMetrics(*(jnp.zeros((n,), jnp.float32),) * len(EnvironmentMetrics._fields))
+            for n in num_environments
+        ),
+        loss_parts=jnp.zeros((len(LOSS_NAMES),), jnp.float32),
+        gradient_norm=zero,
+        skipped=zero,
+        meta_steps=zero,
+    )
+
+
+def add(total: Metrics, step: Metrics) -> Metrics:
+    return jax.tree.map(jnp.add, total, step)
+
+
+def as_record(
+    metrics: Metrics,
+    bandits: tuple[BanditState, ...],
+    names: tuple[tuple[str, ...], ...],
+    config: MetaTrainConfig,
+    meta_step: int,
+) -> dict[str, Any]:
+    """One log line, timings aside; None where nothing was there to average."""
+    metrics, bandits = jax.device_get((metrics, bandits))
+    steps = max(float(metrics.meta_steps), 1.0)
+    record: dict[str, Any] = {
+        "meta_step": meta_step,
+        "interactions": meta_step * config.interactions_per_meta_step,
+        "gradient_norm": _ratio(metrics.gradient_norm, metrics.meta_steps - metrics.skipped),
+        "skipped": int(metrics.skipped),
+        "loss": {n: _finite(v / steps) for n, v in zip(LOSS_NAMES, metrics.loss_parts, strict=True)},
+    }
+    per_env: dict[str, dict[str, Any]] = {}
+    window = config.num_envs * config.num_steps * config.num_updates
+    transitions = steps * window * (config.lifetimes // len(config.envs))
+    for cohort_names, env, bandit in zip(names, metrics.environments, bandits, strict=True):
+        log_probs = log_probabilities(
+            bandit, config.bandit_temperature, config.bandit_exploration
+        )
+        for i, name in enumerate(cohort_names):
+            per_env[name] = {
+                "return": _ratio(env.return_sum[i], env.episodes[i]),
+                "late_return": _ratio(env.late_return_sum[i], env.late_episodes[i]),
+                "final_return": _ratio(env.final_return_sum[i], env.lives_ended[i]),
+                "reward_per_step": _finite(env.reward_sum[i] / transitions),
+                "policy_entropy": _finite(env.policy_entropy[i] / steps),
+                "prediction_entropy": _finite(env.prediction_entropy[i] / steps),
+                "lives_ended": int(env.lives_ended[i]),
+                "lives_deterministic": int(env.lives_deterministic[i]),
+                "bandit": [round(float(p), 6) for p in np.exp(np.asarray(log_probs[i]))],
+            }
+    # In the order of the config, whatever the cohorts.
+    record["environments"] = {name: per_env[name] for name in config.envs}
+    record["return"] = {name: per_env[name]["return"] for name in config.envs}
+    return record
+
+
+def _finite(x: Any) -> float | None:
+    return float(x) if np.isfinite(x) else None
+
+
+def _ratio(numerator: Any, denominator: Any) -> float | None:
+    return _finite(numerator / denominator) if denominator > 0 else None

@@ -1,0 +1,123 @@
+"""What meta-training can be told: one frozen config, and the presets that fill it in."""
+
+from dataclasses import dataclass, field
+
+from envs.suite import SUITE
+from lpg.learned_rule import LPG
+
+ALL_ENVIRONMENTS = tuple(SUITE)
+TABULAR_ENVIRONMENTS = tuple(n for n, row in SUITE.items() if row.agent == "table")
+
+
+@dataclass(frozen=True)
+class MetaTrainConfig:
+    """Meta-training of LPG. Defaults are the published values (Oh et al. 2020, Tables 2 and 3)."""
+
+    envs: tuple[str, ...] = ALL_ENVIRONMENTS
+    """Training environments by name, of the fifteen in appendix A."""
+    lifetimes: int = 960
+    """Parallel lifetimes in all, shared evenly over the environments (Table 2: 960)."""
+    num_envs: int = 64
+    """Parallel environments per lifetime (Table 2: 64)."""
+    num_steps: int = 20
+    """T, steps of a trajectory (Table 2: 20)."""
+    num_updates: int = 5
+    """K, agent updates that the meta-gradient flows through (Table 2: 5)."""
+    meta_steps: int = 1_627
+    """Updates of eta in all; 1,627 of the published size are 10^10 interactions (B.1)."""
+    meta_learning_rate: float = 1e-4
+    """Adam's learning rate for eta (Table 2: 1e-4)."""
+    max_grad_norm: float = 1.0
+    """Global norm to which the averaged meta-gradient is clipped (the paper is silent)."""
+    gammas: tuple[float, ...] = (0.995, 0.99)
+    """Discount factors, drawn uniformly per lifetime (Table 2)."""
+    policy_entropy_costs: tuple[float, ...] = (0.01, 0.02)
+    """beta_0, drawn uniformly per lifetime (Table 2)."""
+    prediction_entropy_cost: float = 1e-3
+    """beta_1 (Table 2)."""
+    pi_hat_cost: float = 1e-3
+    """beta_2, L2 on pi_hat (Table 2)."""
+    y_hat_cost: float = 1e-3
+    """beta_3, L2 on y_hat (Table 2)."""
+    bandit_temperature: float = 0.1
+    """tau of Eq. 6 (Table 2)."""
+    bandit_exploration: float = 0.2
+    """rho of Eq. 6 (Table 2)."""
+    lifetime_scale: float = 1.0
+    """Multiplies Table 3's lifetimes; 0.1 lets small runs see whole lives."""
+    gae_lambda: float = 0.95
+    """lambda of the outer advantage (the paper is silent)."""
+    critic_learning_rate: float = 1e-3
+    """Adam's learning rate of the outer critic where it is a network (the paper is silent)."""
+    critic_table_step: float = 0.3
+    """Step of the outer critic's per-state mean TD error where it is a table (likewise)."""
+    advantage_decay: float = 0.99
+    """Decay of the running mean and deviation that normalise the outer advantage per lifetime."""
+    min_policy_entropy: float = 1e-4
+    """Nats of mean policy entropy below which a lifetime is reset as deterministic (B.1)."""
+    max_skipped: int = 20
+    """Non-finite meta-gradients in a row after which training stops with an error."""
+    remat: bool = True
+    """Recompute each agent update in the backward pass: a quarter of the memory (rule LSTM)."""
+    rule: LPG = field(default_factory=LPG)
+    """Architecture of the rule (section 3.1, B.1)."""
+    seed: int = 0
+    """Of every random draw of the run."""
+
+    def __post_init__(self):
+        unknown = [name for name in self.envs if name not in SUITE]
+        if unknown:
+            raise ValueError(f"Unknown environment {unknown[0]!r}; known are {', '.join(SUITE)}.")
+        if not self.envs or len(set(self.envs)) != len(self.envs):
+            raise ValueError(f"envs must name each environment once, got {self.envs}.")
+        if self.lifetimes < len(self.envs) or self.lifetimes % len(self.envs):
+            raise ValueError(
+                f"lifetimes must be a positive multiple of the {len(self.envs)} environments, "
+                f"got {self.lifetimes}; try {max(1, self.lifetimes // len(self.envs))}"
+                f" x {len(self.envs)} = {max(1, self.lifetimes // len(self.envs)) * len(self.envs)}."
+            )
+        for name in ("num_envs", "num_steps", "num_updates", "meta_steps", "max_skipped"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("meta_learning_rate", "max_grad_norm", "bandit_temperature", "lifetime_scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        if not self.gammas or not all(0 <= g < 1 for g in self.gammas):
+            raise ValueError(f"gammas must lie in [0, 1), got {self.gammas}.")
+        if not self.policy_entropy_costs:
+            raise ValueError("policy_entropy_costs must name at least one value.")
+
+    @property
+    def interactions_per_meta_step(self) -> int:
+        """Environment steps that agents train on in one meta-step."""
+        return self.lifetimes * self.num_envs * self.num_steps * self.num_updates
+
+
+PRESETS = {
+    # Tables 2 and 3: 960 lifetimes = 64 of each environment, 10^10 interactions.
+    "paper": MetaTrainConfig(),
+    # The same with ten times the budget, so that 30M-step lifetimes come to their end.
+    "paper_long": MetaTrainConfig(meta_steps=16_270),
+    # The nine tabular environments alone, published sizes.
+    "tabular": MetaTrainConfig(envs=TABULAR_ENVIRONMENTS, lifetimes=576, meta_steps=3_000),
+    # All fifteen at a size that a CPU can carry overnight.
+    "small": MetaTrainConfig(
+        lifetimes=60,
+        num_envs=16,
+        meta_learning_rate=5e-4,
+        lifetime_scale=0.1,
+        meta_steps=4_000,
+        rule=LPG(hidden_size=64),
+    ),
+    # Minutes on two CPU cores: chains and two grids, a 32-unit LSTM.
+    "quick": MetaTrainConfig(
+        envs=("dense", "sparse", "short", "short_noisy", "long", "long_noisy"),
+        lifetimes=30,
+        num_envs=16,
+        meta_learning_rate=1e-3,
+        lifetime_scale=0.1,
+        meta_steps=600,
+        remat=False,
+        rule=LPG(hidden_size=32),
+    ),
+}

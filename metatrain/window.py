@@ -1,0 +1,236 @@
+"""One window: K agent updates of every lifetime, and the outer loss at theta_K.
+
+Every cohort makes its own rollouts and agent steps; the rule is called once per update, on the
+rows of all cohorts together. Differentiating `window_loss` with respect to eta gives the
+meta-gradient of Eq. 4 truncated to K updates.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from envs.rollout import EpisodeSummary, RolloutState, rollout
+from envs.trajectory import Trajectory
+from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
+from lpg.update import AgentState, agent_outputs, agent_step
+from metatrain.cohort import Cohort, action_mask
+from metatrain.lifetime import LifetimeState, policy
+from metatrain.outer_objective import (
+    CriticState,
+    LossParts,
+    critic_step,
+    normalised_advantage,
+    outer_advantage,
+    outer_loss,
+)
+from metatrain.presets import MetaTrainConfig
+
+
+class Learner(NamedTuple):
+    """What changes from update to update within a window, per cohort with leading axis L."""
+
+    agent: AgentState
+    critic: CriticState
+    rollout: RolloutState
+    trajectory: Trajectory
+
+
+class CohortReport(NamedTuple):
+    """What a window says of one cohort, leading axis L."""
+
+    loss: LossParts
+    episodes: EpisodeSummary  # finished during the window's K rollouts
+
+
+class TargetSquares(NamedTuple):
+    """Mean squares of the targets of one update, per cohort [L]: beta_2's and beta_3's terms."""
+
+    pi_hat: Float[Array, "L"]
+    y_hat: Float[Array, "L"]
+
+
+def learners(lifetimes: tuple[LifetimeState, ...]) -> tuple[Learner, ...]:
+    return tuple(Learner(s.agent, s.critic, s.rollout, s.trajectory) for s in lifetimes)
+
+
+def window_loss(
+    rule: UpdateRule,
+    config: MetaTrainConfig,
+    cohorts: tuple[Cohort, ...],
+    rule_params: RuleParams,
+    lifetimes: tuple[LifetimeState, ...],
+    keys: tuple[Array, ...],
+) -> tuple[Float[Array, ""], tuple[tuple[LifetimeState, ...], tuple[CohortReport, ...]]]:
+    """Mean outer loss over all lifetimes; and the lifetimes after the window, with reports.
+
+    Args:
+        keys: per cohort, PRNG keys [L], one a lifetime.
+    """
+
+    def update(carry: tuple[Learner, ...], step_keys: tuple[Array, ...]):
+        learned, squares = updated_agents(rule, config, cohorts, rule_params, lifetimes, carry)
+        moved = [
+            jax.vmap(lambda *args, c=cohort: learn_and_act(c, config, *args))(*args)
+            for cohort, *args in zip(cohorts, lifetimes, carry, learned, step_keys, strict=True)
+        ]
+        return tuple(learner for learner, _ in moved), (squares, tuple(s for _, s in moved))
+
+    split = [jax.vmap(lambda k: jax.random.split(k, config.num_updates))(key) for key in keys]
+    step_keys = tuple(jnp.moveaxis(key, 1, 0) for key in split)
+    final, (squares, summaries) = jax.lax.scan(update, learners(lifetimes), step_keys)
+
+    reports, after = [], []
+    for cohort, lifetime, learner, square, summary in zip(
+        cohorts, lifetimes, final, squares, summaries, strict=True
+    ):
+        square = jax.tree.map(lambda x: jnp.mean(x, axis=0), square)
+        stats, parts = jax.vmap(lambda *args, c=cohort: lifetime_loss(c, config, *args))(
+            lifetime, learner, square
+        )
+        episodes = jax.tree.map(lambda x: jnp.sum(x, axis=0), summary)
+        reports.append(CohortReport(parts, episodes))
+        after.append(lifetime._replace(**learner._asdict(), advantage_stats=stats))
+    num_lifetimes = sum(cohort.num_lifetimes for cohort in cohorts)
+    total = sum(jnp.sum(report.loss.total) for report in reports) / num_lifetimes
+    return jnp.asarray(total), (tuple(after), tuple(reports))
+
+
+def updated_agents(
+    rule: UpdateRule,
+    config: MetaTrainConfig,
+    cohorts: tuple[Cohort, ...],
+    rule_params: RuleParams,
+    lifetimes: tuple[LifetimeState, ...],
+    carry: tuple[Learner, ...],
+) -> tuple[tuple[AgentState, ...], tuple[TargetSquares, ...]]:
+    """theta_k -> theta_{k+1} of every lifetime, by one call of the rule."""
+
+    def update(rule_params, agents, trajectories):
+        inputs = [
+            jax.vmap(lambda *args, c=cohort: lifetime_inputs(c, *args))(*args)
+            for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, strict=True)
+        ]
+        targets = targets_of_all(rule, rule_params, inputs)
+        stepped = [
+            jax.vmap(lambda *args, c=cohort: lifetime_step(rule, c, *args))(*args)
+            for cohort, *args in zip(
+                cohorts, lifetimes, agents, trajectories, targets, strict=True
+            )
+        ]
+        return tuple(stepped), tuple(target_squares(t) for t in targets)
+
+    update = jax.checkpoint(update) if config.remat else update
+    agents = tuple(learner.agent for learner in carry)
+    return update(rule_params, agents, tuple(learner.trajectory for learner in carry))
+
+
+def lifetime_inputs(
+    cohort: Cohort, lifetime: LifetimeState, agent: AgentState, trajectory: Trajectory
+) -> RuleInputs:
+    mask = action_mask(cohort.env, lifetime.env_params)
+    outputs = agent_outputs(cohort.agent, agent.params, trajectory.observation, mask)
+    return rule_inputs(outputs, trajectory, lifetime.hypers.gamma)
+
+
+def targets_of_all(
+    rule: UpdateRule, rule_params: RuleParams, inputs: list[RuleInputs]
+) -> list[Any]:
+    """One rule call on the rows of all cohorts; per cohort, targets with leading axes [L, T, B]."""
+    shapes = [x.reward.shape for x in inputs]  # (L, T, B)
+    rows = [jax.tree.map(lambda a: _lifetimes_to_rows(a), x._replace(gamma=())) for x in inputs]
+    gammas = jnp.concatenate([x.gamma.reshape(-1) for x in inputs])
+    joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *rows)
+    targets = rule.targets(rule_params, joined._replace(gamma=gammas))
+    ends = [0]
+    for num_lifetimes, _, num_envs in shapes:
+        ends.append(ends[-1] + num_lifetimes * num_envs)
+    return [
+        jax.tree.map(
+            lambda a, i=i, s=shape: _rows_to_lifetimes(a[:, ends[i] : ends[i + 1]], s[0]), targets
+        )
+        for i, shape in enumerate(shapes)
+    ]
+
+
+def _lifetimes_to_rows(x: Array) -> Array:
+    """[L, T, B, ...] -> [T, L * B, ...]."""
+    x = jnp.moveaxis(x, 0, 1)
+    return x.reshape((x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:]))
+
+
+def _rows_to_lifetimes(x: Array, num_lifetimes: int) -> Array:
+    """[T, L * B, ...] -> [L, T, B, ...]."""
+    x = x.reshape((x.shape[0], num_lifetimes, -1, *x.shape[2:]))
+    return jnp.moveaxis(x, 1, 0)
+
+
+def lifetime_step(
+    rule: UpdateRule,
+    cohort: Cohort,
+    lifetime: LifetimeState,
+    agent: AgentState,
+    trajectory: Trajectory,
+    targets: Any,
+) -> AgentState:
+    mask = action_mask(cohort.env, lifetime.env_params)
+    return agent_step(
+        rule, cohort.agent, cohort.optimizer, agent, trajectory, mask, targets, lifetime.hypers
+    )
+
+
+def target_squares(targets: Any) -> TargetSquares:
+    """Means over [T, B] of pi_hat^2 and of the sum of squares of y_hat; 0 for rules without."""
+    zero = jnp.zeros(jax.tree.leaves(targets)[0].shape[0])
+    pi_hat, y_hat = getattr(targets, "pi_hat", None), getattr(targets, "y_hat", None)
+    return TargetSquares(
+        pi_hat=zero if pi_hat is None else jnp.mean(pi_hat**2, axis=(1, 2)),
+        y_hat=zero if y_hat is None else jnp.mean(jnp.sum(y_hat**2, axis=-1), axis=(1, 2)),
+    )
+
+
+def learn_and_act(
+    cohort: Cohort,
+    config: MetaTrainConfig,
+    lifetime: LifetimeState,
+    learner: Learner,
+    agent: AgentState,
+    key: Array,
+) -> tuple[Learner, EpisodeSummary]:
+    """The critic learns from the trajectory just trained on; the updated agent makes the next."""
+    critic = critic_step(
+        cohort.critic, cohort.critic_optimizer, learner.critic, learner.trajectory,
+        lifetime.hypers.gamma, config.gae_lambda, config.critic_table_step,
+    )  # fmt: skip
+    acting = jax.lax.stop_gradient(agent.params)
+    act = policy(cohort, acting, lifetime.env_params)
+    rollout_state, trajectory, summary = rollout(
+        key, cohort.env, lifetime.env_params, act, learner.rollout, config.num_steps
+    )
+    return Learner(agent, critic, rollout_state, trajectory), summary
+
+
+def lifetime_loss(
+    cohort: Cohort,
+    config: MetaTrainConfig,
+    lifetime: LifetimeState,
+    learner: Learner,
+    square: TargetSquares,
+) -> tuple[Any, LossParts]:
+    """The outer loss on the trajectory that theta_K generated."""
+    trajectory = learner.trajectory
+    mask = action_mask(cohort.env, lifetime.env_params)
+    outputs = agent_outputs(cohort.agent, learner.agent.params, trajectory.observation, mask)
+    advantage = outer_advantage(
+        cohort.critic, learner.critic.params, trajectory, lifetime.hypers.gamma, config.gae_lambda
+    )
+    stats, advantage = normalised_advantage(
+        lifetime.advantage_stats, advantage, config.advantage_decay
+    )
+    parts = outer_loss(
+        outputs, trajectory, advantage, square.pi_hat, square.y_hat,
+        lifetime.policy_entropy_cost, config.prediction_entropy_cost,
+        config.pi_hat_cost, config.y_hat_cost,
+    )  # fmt: skip
+    return stats, parts
