@@ -25,7 +25,7 @@ class DelayedChainState(environment.EnvState):
     time: Array
     correct_action: Array  # of this episode
     chose_correctly: Array  # 0 before the first action
-    noise_bits: Array  # uint8 [20]; read by the distractor's observation only
+    noise: Array  # uint32 word of random bits; read by the distractor's observation only
 
 
 class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams]):
@@ -80,7 +80,7 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         return 4 * params.length - 2
 
     def step_env(self, key, state, action, params):
-        draws = jax.random.bits(key, (1 + self._noise_words(),), jnp.uint32)
+        draws = jax.random.bits(key, (2,), jnp.uint32)
         first = state.time == 0
         chose_correctly = jnp.where(
             first, (action == state.correct_action).astype(jnp.int32), state.chose_correctly
@@ -96,19 +96,19 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
             time=time,
             correct_action=state.correct_action,
             chose_correctly=chose_correctly,
-            noise_bits=self._noise_bits(draws[1:]),
+            noise=draws[1],
         )
         observation = self.observe(key, state, action, params)
         discount = jnp.where(terminated, 0.0, 1.0)
         return observation, state, reward, terminated, {"discount": discount}
 
     def reset_env(self, key, params):
-        draws = jax.random.bits(key, (1 + self._noise_words(),), jnp.uint32)
+        draws = jax.random.bits(key, (2,), jnp.uint32)
         state = DelayedChainState(
             time=jnp.int32(0),
             correct_action=(draws[0] & 1).astype(jnp.int32),
             chose_correctly=jnp.int32(0),
-            noise_bits=self._noise_bits(draws[1:]),
+            noise=draws[1],
         )
         return self.observe(key, state, None, params), state
 
@@ -134,13 +134,6 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
     def observation_space(self, params):
         return spaces.Discrete(self.num_states)
 
-    def _noise_words(self) -> int:
-        return 0
-
-    def _noise_bits(self, words: Array) -> Array:
-        del words
-        return jnp.zeros((0,), jnp.uint8)
-
 
 class DistractorChain(DelayedChain):
     """Observation {0,1}^22: is action 0 correct, was the choice correct, and 20 random bits."""
@@ -156,14 +149,9 @@ class DistractorChain(DelayedChain):
     def observe(self, key, state, action, params):
         del key, action, params
         relevant = jnp.stack([1 - state.correct_action, state.chose_correctly])
-        return jnp.concatenate([relevant.astype(jnp.uint8), state.noise_bits])
+        shifts = jnp.arange(NUM_NOISE_BITS, dtype=jnp.uint32)
+        noise = (state.noise >> shifts) & 1
+        return jnp.concatenate([relevant.astype(jnp.uint8), noise.astype(jnp.uint8)])
 
     def observation_space(self, params):
         return spaces.Box(0, 1, (2 + NUM_NOISE_BITS,), dtype=jnp.uint8)
-
-    def _noise_words(self) -> int:
-        return 1
-
-    def _noise_bits(self, words: Array) -> Array:
-        shifts = jnp.arange(NUM_NOISE_BITS, dtype=jnp.uint32)
-        return ((words[0] >> shifts) & 1).astype(jnp.uint8)

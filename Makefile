@@ -1,0 +1,30 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test bench clean
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+# Discover a rule in minutes on a CPU, then train fresh agents with it beside A2C.
+demo: setup
+	$(BIN)/metatrain --preset quick --run-dir runs/demo
+	$(BIN)/metatest --rule runs/demo/rule.safetensors --envs sparse short long --seeds 4 \
+		--updates 300 --num-envs 16 --run-dir runs/demo/metatest --baselines a2c
+
+test: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q --durations=10
+
+bench: setup
+	$(BIN)/python scripts/bench_metatrain.py
+
+clean:
+	rm -rf .venv runs .cache .pytest_cache .ruff_cache build *.egg-info

@@ -1,0 +1,3 @@
+from metatrain.cli import main
+
+main()

@@ -1,0 +1,176 @@
+"""Checkpoints: the whole `EngineState`, bit for bit, by orbax, with a digest over every leaf.
+
+A flipped bit in an array file would otherwise load silently.
+"""
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from metatrain.engine import EngineState
+
+# orbax narrates every step on this logger; what matters is raised.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+KEEP = 3  # newest checkpoints that stay
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that could not be written or read; the message names cause and remedy."""
+
+
+class Restored(NamedTuple):
+    state: EngineState
+    meta_step: int
+    damaged: tuple[str, ...]  # one sentence for each newer checkpoint that could not be used
+
+
+class Checkpoints:
+    """The checkpoints of one run directory."""
+
+    def __init__(self, run_dir: Path):
+        self.directory = (run_dir / "checkpoints").absolute()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=checkpoint_managers.LatestN(KEEP),
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+            ),
+        )
+
+    def save(self, meta_step: int, state: EngineState) -> None:
+        """Write in the background; an error of the previous write surfaces here.
+
+        The arrays are copied first: the engine donates its state, so their memory is reused.
+        """
+        leaves = _named_leaves(state)
+        metadata = {"digest": _digest(leaves), "meta_step": meta_step}
+        try:
+            self._manager.wait_until_finished()
+            self._manager.save(
+                meta_step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(leaves), metadata=ocp.args.JsonSave(metadata)
+                ),
+            )
+        except Exception as error:
+            raise self._write_error(meta_step, error) from error
+
+    def wait(self) -> None:
+        """Until everything is on disk. Raises CheckpointError where it could not be written."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._write_error(None, error) from error
+
+    def restore_newest(self, like: EngineState) -> Restored | None:
+        """The newest intact checkpoint, or None in an empty directory.
+
+        Damaged ones are moved to `damaged/` beside the checkpoints and reported. Raises
+        CheckpointError if there are checkpoints but none is intact.
+
+        Args:
+            like: a state, or its ShapeDtypeStructs, of the same config.
+        """
+        damaged: list[str] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state = self._restore(step, like)
+            except Exception as error:
+                reason = " ".join(str(error).split())[:160]
+                damaged.append(f"Checkpoint {step} is damaged ({reason}); moved to damaged/{step}.")
+                continue
+            self._set_aside([int(text.split()[1]) for text in damaged])
+            return Restored(state, step, tuple(damaged))
+        if damaged:
+            raise CheckpointError(
+                f"None of the checkpoints in {self.directory} is intact; start again in another "
+                "run directory."
+            )
+        return None
+
+    def _restore(self, step: int, like: EngineState) -> EngineState:
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(_host_targets(like)),
+                metadata=ocp.args.JsonRestore(),
+            ),
+        )
+        leaves = {name: np.asarray(x) for name, x in restored["state"].items()}
+        if _digest(leaves) != restored["metadata"]["digest"]:
+            raise CheckpointError("its contents do not match its digest")
+        return _from_named_leaves(leaves, like)
+
+    def _set_aside(self, steps: list[int]) -> None:
+        for step in steps:
+            target = self.directory.parent / "damaged" / str(step)
+            target.parent.mkdir(exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.move(self.directory / str(step), target)
+        if steps:
+            self._manager.reload()
+
+    def _write_error(self, meta_step: int | None, error: Exception) -> CheckpointError:
+        which = "A checkpoint" if meta_step is None else f"The checkpoint of meta-step {meta_step}"
+        reason = " ".join(str(error).split())
+        cause = "the disk is full" if "space left" in reason.lower() else reason[:200]
+        return CheckpointError(
+            f"{which} could not be written to {self.directory} ({cause}); make room or fix the "
+            "directory and run the same command again, it resumes from the newest one there."
+        )
+
+
+def _host_leaf(x: Any) -> np.ndarray:
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        x = jax.random.key_data(x)
+    return np.array(x, copy=True)
+
+
+def _named_leaves(state: EngineState) -> dict[str, np.ndarray]:
+    """Leaves by their path in the pytree; typed PRNG keys as their words."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): _host_leaf(x)
+        for path, x in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+def _host_targets(like: EngineState) -> dict[str, Any]:
+    """What restoring must find: name, shape and dtype of every leaf, on the host."""
+
+    def target(x: Any) -> Any:
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x = jax.eval_shape(jax.random.key_data, x)
+        return np.empty(x.shape, x.dtype)
+
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): target(x)
+        for path, x in jax.tree_util.tree_leaves_with_path(like)
+    }
+
+
+def _from_named_leaves(leaves: dict[str, np.ndarray], like: EngineState) -> EngineState:
+    def rebuild(path: Any, x: Any) -> Any:
+        leaf = leaves[jax.tree_util.keystr(path, simple=True, separator=".")]
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(leaf)
+        return jax.numpy.asarray(leaf)
+
+    return jax.tree_util.tree_map_with_path(rebuild, like)
+
+
+def _digest(leaves: dict[str, np.ndarray]) -> str:
+    sha = hashlib.sha256()
+    for name, x in sorted(leaves.items()):
+        sha.update(f"{name} {x.dtype} {x.shape}\n".encode())
+        sha.update(np.ascontiguousarray(x).tobytes())
+    return sha.hexdigest()

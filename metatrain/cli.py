@@ -1,0 +1,72 @@
+"""The command `metatrain`: presets from Oh et al. 2020, any field overridden by a flag."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lpg.compilation_cache import enable_compilation_cache
+from metatrain.checkpoint import CheckpointError
+from metatrain.presets import PRESETS, MetaTrainConfig
+from metatrain.run_directory import RunDirectoryError
+from metatrain.train import MetaTrainingDiverged, RunOptions, train
+
+
+@dataclass(frozen=True)
+class Command:
+    """Meta-train Learned Policy Gradient (Oh et al. 2020). Run again to resume."""
+
+    config: Annotated[MetaTrainConfig, tyro.conf.arg(name="")]
+    run_dir: Path
+    """Where checkpoints, logs, curves and the rule go; a run found there is resumed."""
+    preset: str = "paper"
+    """Values to start from: paper, paper_long, tabular, small or quick."""
+    log_every: int = 10
+    """Meta-steps between log lines; between two of them nothing leaves the device."""
+    checkpoint_every: int = 100
+    """Meta-steps between checkpoints."""
+
+
+def parse(arguments: list[str]) -> Command:
+    """The command line, on top of the preset that it names."""
+    preset = _preset_name(arguments)
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
+    default = Command(config=PRESETS[preset], run_dir=tyro.MISSING, preset=preset)
+    return tyro.cli(Command, args=arguments, default=default, prog="metatrain")
+
+
+def _preset_name(arguments: list[str]) -> str:
+    for i, argument in enumerate(arguments):
+        if argument == "--preset" and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith("--preset="):
+            return argument.split("=", 1)[1]
+    return "paper"
+
+
+def main() -> None:
+    """Exit codes: 0 done or stopped by a signal, 2 bad input, 1 anything that failed on the way."""
+    try:
+        command = parse(sys.argv[1:])
+        options = RunOptions(command.run_dir, command.log_every, command.checkpoint_every)
+    except ValueError as error:
+        sys.exit(_fail(error, 2))
+    enable_compilation_cache()
+    try:
+        reached = train(command.config, options)
+    except RunDirectoryError as error:
+        sys.exit(_fail(error, 2))
+    except (CheckpointError, MetaTrainingDiverged) as error:
+        sys.exit(_fail(error, 1))
+    if reached < command.config.meta_steps:
+        print(f"Saved at meta-step {reached}; run the same command to go on.")
+    else:
+        print(f"Done: {command.run_dir / 'rule.safetensors'}, curves beside it.")
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"metatrain: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,100 @@
+"""Curves of a run as PNG, drawn from its `metrics.jsonl` alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from envs.suite import SUITE
+from metatrain.metrics import LOSS_NAMES
+
+FAMILIES = ("tabular_grid", "random_grid", "chain")
+
+
+def draw_all(run_dir: Path) -> None:
+    """Write returns.png, bandit.png and loss.png; nothing where there is no log line yet."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    if not records:
+        return
+    draw_returns(records, run_dir / "returns.png")
+    draw_bandit(records, run_dir / "bandit.png")
+    draw_loss(records, run_dir / "loss.png")
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _series(records: list[dict[str, Any]], name: str, field: str) -> np.ndarray:
+    values = [record["environments"][name][field] for record in records]
+    return np.array([np.nan if v is None else v for v in values], float)
+
+
+def _smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """Centred mean over `width` log lines, of those that are there."""
+    padded = np.pad(values, width // 2, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * (width // 2) + 1)
+    present = ~np.isnan(windows)
+    total = np.where(present, windows, 0.0).sum(axis=1)
+    return np.where(present.any(axis=1), total / np.maximum(present.sum(axis=1), 1), np.nan)
+
+
+def draw_returns(records: list[dict[str, Any]], path: Path) -> None:
+    """Late-life return by environment, normalised from random (0) to best (1), by family."""
+    names = list(records[0]["environments"])
+    families = [f for f in FAMILIES if any(SUITE[n].family == f for n in names if n in SUITE)]
+    figure, axes = plt.subplots(1, max(1, len(families)), figsize=(5 * len(families), 4))
+    steps = [record["meta_step"] for record in records]
+    for axis, family in zip(np.atleast_1d(axes), families, strict=True):
+        for name in (n for n in names if n in SUITE and SUITE[n].family == family):
+            row = SUITE[name]
+            values = _smooth(_series(records, name, "late_return"), max(1, len(records) // 12))
+            axis.plot(
+                steps, (values - row.random_return) / (row.best_return - row.random_return),
+                label=name,
+            )  # fmt: skip
+        axis.axhline(0, color="grey", linestyle=":", linewidth=1)
+        axis.set(title=family, xlabel="meta-step", ylabel="late-life return (0 random, 1 best)")
+        axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def draw_bandit(records: list[dict[str, Any]], path: Path) -> None:
+    """Probability of every arm over meta-training, one panel an environment."""
+    names = list(records[0]["environments"])
+    columns = min(5, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.2 * columns, 2.6 * rows), squeeze=False, sharey=True
+    )
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, names, strict=False):
+        history = np.array([record["environments"][name]["bandit"] for record in records])
+        axis.imshow(history.T, aspect="auto", origin="lower", vmin=0, vmax=history.max())
+        axis.set_title(name, fontsize=9)
+        axis.set(xlabel="log line", ylabel="arm")
+    _save(figure, path)
+
+
+def draw_loss(records: list[dict[str, Any]], path: Path) -> None:
+    """The outer loss's parts and the meta-gradient's norm."""
+    figure, axes = plt.subplots(2, 4, figsize=(14, 6))
+    steps = [record["meta_step"] for record in records]
+    for axis, name in zip(axes.flat, LOSS_NAMES, strict=False):
+        axis.plot(steps, [np.nan if (v := r["loss"][name]) is None else v for r in records])
+        axis.set(title=name, xlabel="meta-step")
+    norm = [np.nan if (v := r["gradient_norm"]) is None else v for r in records]
+    axes.flat[6].plot(steps, norm)
+    axes.flat[6].set(title="meta-gradient norm", xlabel="meta-step")
+    axes.flat[7].plot(steps, np.cumsum([r["skipped"] for r in records]))
+    axes.flat[7].set(title="skipped meta-gradients (total)", xlabel="meta-step")
+    _save(figure, path)

@@ -1,0 +1,130 @@
+"""What a run leaves on disk besides checkpoints: config, log lines, TensorBoard, the rule."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+from tensorboardX import SummaryWriter
+
+from lpg.rule import RuleParams
+from lpg.storage import save_rule, write_atomically
+from metatrain.presets import MetaTrainConfig
+
+# Fields that may differ when a run is taken up again: they say how long, not what.
+FREE_FIELDS = ("meta_steps",)
+
+
+class RunDirectoryError(RuntimeError):
+    """A run directory that cannot be used; the message names cause and remedy."""
+
+
+class RunDirectory:
+    def __init__(self, path: Path, config: MetaTrainConfig):
+        """Create or take up `path`. Refuses a directory that another config made."""
+        self.path = path
+        self.config = config
+        self._writer: SummaryWriter | None = None
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            known = path / "config.json"
+            if known.exists():
+                self._refuse_other_config(known)
+            write_atomically(known, (json.dumps(_plain(config), indent=2) + "\n").encode())
+        except OSError as error:
+            raise RunDirectoryError(
+                f"Cannot write to the run directory {path} ({error.strerror}); choose one that is "
+                "writable with --run-dir."
+            ) from error
+
+    def _refuse_other_config(self, known: Path) -> None:
+        try:
+            before = json.loads(known.read_text())
+        except ValueError as error:
+            raise RunDirectoryError(
+                f"{known} is not valid JSON, so this run cannot be taken up; restore the file or "
+                "choose another --run-dir."
+            ) from error
+        now = _plain(self.config)
+        different = sorted(
+            key
+            for key in before.keys() | now.keys()
+            if key not in FREE_FIELDS and before.get(key) != now.get(key)
+        )
+        if different:
+            listed = ", ".join(f"{k} ({before.get(k)} -> {now.get(k)})" for k in different)
+            raise RunDirectoryError(
+                f"The run in {self.path} was made with a different config: {listed}; give the "
+                "same values or choose another --run-dir."
+            )
+
+    def open_logs(self, meta_step: int) -> None:
+        """Forget log lines after `meta_step`, which a resumed run writes again."""
+        log = self.path / "metrics.jsonl"
+        kept = []
+        if log.exists():
+            for line in log.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    break  # the torn last line of a killed run
+                if record["meta_step"] > meta_step:
+                    break
+                kept.append(line)
+        write_atomically(log, "".join(line + "\n" for line in kept).encode())
+        self._writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=meta_step + 1)
+
+    def log(self, record: dict[str, Any]) -> None:
+        """One line of metrics.jsonl, and the same numbers for TensorBoard."""
+        try:
+            with (self.path / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            if self._writer is not None:
+                for tag, value in _scalars(record):
+                    self._writer.add_scalar(tag, value, record["meta_step"])
+        except OSError as error:
+            raise RunDirectoryError(
+                f"Cannot write the log of {self.path} ({error.strerror}); make room and run the "
+                "same command again, it resumes from the newest checkpoint."
+            ) from error
+
+    def save_rule(self, rule_params: RuleParams, meta_step: int) -> None:
+        """rule.safetensors: eta alone, with its architecture and how it came to be."""
+        provenance = {
+            "meta_step": meta_step,
+            "interactions": meta_step * self.config.interactions_per_meta_step,
+            "config": _plain(self.config),
+        }
+        try:
+            save_rule(
+                self.path / "rule.safetensors",
+                jax.device_get(rule_params),
+                self.config.rule.architecture(),
+                provenance,
+            )
+        except OSError as error:
+            raise RunDirectoryError(
+                f"Cannot write the rule to {self.path} ({error.strerror}); make room and run the "
+                "same command again."
+            ) from error
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _plain(config: MetaTrainConfig) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(config)))
+
+
+def _scalars(record: dict[str, Any]) -> list[tuple[str, float]]:
+    scalars = [(k, v) for k, v in record.items() if isinstance(v, (int, float))]
+    scalars += [(f"loss/{k}", v) for k, v in record["loss"].items()]
+    for name, values in record["environments"].items():
+        scalars += [
+            (f"{field}/{name}", value)
+            for field, value in values.items()
+            if isinstance(value, (int, float))
+        ]
+    return [(tag, float(v)) for tag, v in scalars if v is not None and tag != "meta_step"]

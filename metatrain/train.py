@@ -1,0 +1,179 @@
+"""The outer loop of a run: chunks of meta-steps on the device, log lines and checkpoints between."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from envs.suite import SUITE, normalised_return
+from metatrain.checkpoint import Checkpoints
+from metatrain.engine import Engine, EngineState, skipped_in_a_row
+from metatrain.metrics import as_record
+from metatrain.plots import draw_all
+from metatrain.presets import MetaTrainConfig
+from metatrain.run_directory import RunDirectory
+
+
+class MetaTrainingDiverged(RuntimeError):
+    """Too many non-finite meta-gradients in a row."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    run_dir: Path
+    log_every: int
+    checkpoint_every: int
+
+    def __post_init__(self):
+        for name in ("log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+
+def train(config: MetaTrainConfig, options: RunOptions) -> int:
+    """Run or resume to `config.meta_steps`; returns the meta-step reached.
+
+    Less than `config.meta_steps` means that a signal asked to stop; everything is saved then.
+    """
+    console = Console(stderr=False)
+    directory = RunDirectory(options.run_dir, config)
+    checkpoints = Checkpoints(options.run_dir)
+    engine = Engine(config.rule, config)
+    state, meta_step = _start(engine, checkpoints, console)
+    directory.open_logs(meta_step)
+    try:
+        with _stop_signals() as stop, _progress(console) as progress:
+            task = progress.add_task("compiling", total=config.meta_steps, completed=meta_step)
+            while meta_step < config.meta_steps and not stop:
+                end = _next_boundary(meta_step, config.meta_steps, options)
+                state, record = _chunk(engine, state, meta_step, end)
+                meta_step = end
+                directory.log(record)
+                _raise_if_diverged(config, state)
+                progress.update(task, completed=meta_step, description=_figures(record))
+                if not console.is_terminal:
+                    console.print(f"{meta_step}/{config.meta_steps} {_figures(record)}")
+                if meta_step % options.checkpoint_every == 0 or meta_step == config.meta_steps or stop:
+                    checkpoints.save(meta_step, state)
+                    directory.save_rule(state.rule_params, meta_step)
+                    draw_all(options.run_dir)
+        checkpoints.wait()
+    finally:
+        directory.close()
+    return meta_step
+
+
+def _start(
+    engine: Engine, checkpoints: Checkpoints, console: Console
+) -> tuple[EngineState, int]:
+    key = jax.random.key(engine.config.seed)
+    restored = checkpoints.restore_newest(jax.eval_shape(engine.init, key))
+    if restored is None:
+        return engine.init(key), 0
+    for sentence in restored.damaged:
+        print(sentence, file=sys.stderr)
+    console.print(f"Resuming from meta-step {restored.meta_step}.")
+    return restored.state, restored.meta_step
+
+
+def _next_boundary(meta_step: int, last: int, options: RunOptions) -> int:
+    """The next meta-step at which something is logged or saved."""
+    steps = (options.log_every, options.checkpoint_every)
+    return min(last, *((meta_step // n + 1) * n for n in steps))
+
+
+def _chunk(
+    engine: Engine, state: EngineState, begin: int, end: int
+) -> tuple[EngineState, dict[str, Any]]:
+    started = time.perf_counter()
+    state, metrics = engine.run(state, jnp.int32(end - begin))
+    record = as_record(metrics, state.bandits, engine.names, engine.config, end)
+    seconds = time.perf_counter() - started
+    interactions = (end - begin) * engine.config.interactions_per_meta_step
+    record["seconds"] = round(seconds, 3)
+    record["interactions_per_second"] = round(interactions / seconds)
+    return state, record
+
+
+def _raise_if_diverged(config: MetaTrainConfig, state: EngineState) -> None:
+    in_a_row = skipped_in_a_row(state)
+    if in_a_row >= config.max_skipped:
+        raise MetaTrainingDiverged(
+            f"The last {in_a_row} meta-gradients were not finite, so training has stopped; resume "
+            "from the last checkpoint in a new run with a lower --meta-learning-rate."
+        )
+
+
+def _figures(record: dict[str, Any]) -> str:
+    """Live figures: normalised return by family, gradient norm, entropy, resets, speed."""
+    parts = []
+    for family in ("tabular_grid", "random_grid", "chain"):
+        values = [
+            normalised_return(SUITE[name], value)
+            for name, value in record["return"].items()
+            if name in SUITE and SUITE[name].family == family and value is not None
+        ]
+        if values:
+            parts.append(f"{family} {np.mean(values):.2f}")
+    environments = record["environments"].values()
+    entropies = [e["policy_entropy"] for e in environments if e["policy_entropy"] is not None]
+    resets = sum(e["lives_deterministic"] for e in environments)
+    norm = record["gradient_norm"]
+    parts.append(f"|g| {norm:.3g}" if norm is not None else "|g| not finite")
+    if entropies:
+        parts.append(f"H {np.mean(entropies):.2f}")
+    parts.append(f"resets {resets}")
+    parts.append(f"{record['interactions_per_second'] / 1e3:,.0f}k steps/s")
+    return "  ".join(parts)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("meta-step"),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that fills when Ctrl-C or SIGTERM arrives; a second one stops at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        del frame
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        print("Stopping after this log interval; once more to stop at once.", file=sys.stderr)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(s, handle) for s in signals]
+    try:
+        yield received
+    finally:
+        for s, handler in zip(signals, before, strict=True):
+            signal.signal(s, handler)

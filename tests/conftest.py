@@ -1,0 +1,16 @@
+"""Strictness and speed for every test: virtual devices, checked shapes, a compilation cache."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+_CACHE = Path(__file__).parent.parent / ".cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import jax
+import jaxtyping
+
+# Shape annotations are checked at run time in the tests, so that none of them can lie.
+jaxtyping.install_import_hook(["envs", "lpg", "metatrain", "metatest"], "beartype.beartype")
+jax.config.update("jax_numpy_rank_promotion", "raise")
