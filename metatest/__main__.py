@@ -1,0 +1,3 @@
+from metatest.cli import main
+
+main()
