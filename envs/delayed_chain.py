@@ -1,5 +1,6 @@
 """Delayed chain MDPs: the first action decides the reward at the end (Oh et al. 2020, A.3)."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ from gymnax.environments import environment, spaces
 from jaxtyping import Array
 
 NUM_NOISE_BITS = 20
+Action = Array | int | None  # None where no action led to the state
 
 
 @struct.dataclass
@@ -22,10 +24,10 @@ class DelayedChainParams(environment.EnvParams):
 
 @struct.dataclass
 class DelayedChainState(environment.EnvState):
-    time: Array
-    correct_action: Array  # of this episode
-    chose_correctly: Array  # 0 before the first action
-    noise: Array  # uint32 word of random bits; read by the distractor's observation only
+    time: Any  # i32
+    correct_action: Any  # of this episode
+    chose_correctly: Any  # 0 before the first action
+    noise: Any  # uint32 word of random bits; read by the distractor's observation only
 
 
 class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams]):
@@ -35,13 +37,13 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         super().__init__()
         self.max_length, self.min_length, self.noisy = max_length, min_length, noisy
 
-    def _identity(self):
+    def _identity(self) -> tuple:
         return (type(self), self.max_length, self.min_length, self.noisy)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, DelayedChain) and self._identity() == other._identity()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self._identity())
 
     @property
@@ -69,8 +71,8 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
 
     def sample_params(self, key: Array, params: DelayedChainParams) -> DelayedChainParams:
         """One lifetime's chain length, uniform over the published range, ends included."""
-        length = jax.random.randint(key, (), params.min_length, params.max_length + 1)
-        return params.replace(length=length, max_steps_in_episode=length)
+        length = jax.random.randint(key, (), params.min_length, params.max_length + 1, jnp.int32)
+        return dataclasses.replace(params, length=length, max_steps_in_episode=length)
 
     def action_mask(self, params: DelayedChainParams) -> Array:
         del params
@@ -79,7 +81,10 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
     def count_states(self, params: DelayedChainParams) -> Array:
         return 4 * params.length - 2
 
-    def step_env(self, key, state, action, params):
+    def step_env(
+        self, key: Array, state: DelayedChainState, action: Array | int, params: DelayedChainParams
+    ) -> tuple[Array, DelayedChainState, Array, Array, dict[str, Array]]:
+        """Only the first action counts; the last step pays +1 for the correct one, else -1."""
         draws = jax.random.bits(key, (2,), jnp.uint32)
         first = state.time == 0
         chose_correctly = jnp.where(
@@ -87,8 +92,8 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         )
         time = state.time + 1
         terminated = time >= params.length
-        outcome = jnp.where(chose_correctly == 1, 1.0, -1.0)
-        coin = jnp.where((draws[0] & 1) == 1, 1.0, -1.0)
+        outcome = jnp.where(chose_correctly == 1, jnp.float32(1), jnp.float32(-1))
+        coin = jnp.where((draws[0] & 1) == 1, jnp.float32(1), jnp.float32(-1))
         # Steps are counted from 1: the first (the choice) and the last (the outcome) are not noisy.
         middle = params.noisy & (time >= 2) & ~terminated
         reward = jnp.where(terminated, outcome, jnp.where(middle, coin, 0.0))
@@ -102,7 +107,8 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         discount = jnp.where(terminated, 0.0, 1.0)
         return observation, state, reward, terminated, {"discount": discount}
 
-    def reset_env(self, key, params):
+    def reset_env(self, key: Array, params: DelayedChainParams) -> tuple[Array, DelayedChainState]:
+        """A new correct action, visible in the observation."""
         draws = jax.random.bits(key, (2,), jnp.uint32)
         state = DelayedChainState(
             time=jnp.int32(0),
@@ -112,7 +118,13 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         )
         return self.observe(key, state, None, params), state
 
-    def observe(self, key, state, action, params):
+    def observe(
+        self,
+        key: Array | None,
+        state: DelayedChainState,
+        action: Action,
+        params: DelayedChainParams,
+    ) -> Array:
         """Index c (2L-1) + 0 at the start, + 1 + 2 (t-1) + chose_correctly afterwards."""
         del key, action
         within = jnp.where(state.time == 0, 0, 2 * state.time - 1 + state.chose_correctly)
@@ -120,18 +132,20 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         within = jnp.minimum(within, 2 * params.length - 2)
         return state.correct_action * (2 * params.length - 1) + within
 
-    def is_truncated(self, state, params):
+    def is_truncated(self, state: DelayedChainState, params: DelayedChainParams) -> Array:
         """Chains end by themselves."""
         del params
         return jnp.zeros_like(state.time, bool)
 
-    def is_terminated(self, state, params):
+    def is_terminated(self, state: DelayedChainState, params: DelayedChainParams) -> Array:
         return state.time >= params.length
 
-    def action_space(self, params=None):
+    def action_space(self, params: DelayedChainParams | None = None) -> spaces.Discrete:
+        del params
         return spaces.Discrete(2)
 
-    def observation_space(self, params):
+    def observation_space(self, params: DelayedChainParams) -> spaces.Space:
+        del params
         return spaces.Discrete(self.num_states)
 
 
@@ -146,12 +160,19 @@ class DistractorChain(DelayedChain):
     def num_states(self) -> int:
         raise AttributeError("The distractor chain's observations are bits, not state indices.")
 
-    def observe(self, key, state, action, params):
+    def observe(
+        self,
+        key: Array | None,
+        state: DelayedChainState,
+        action: Action,
+        params: DelayedChainParams,
+    ) -> Array:
         del key, action, params
         relevant = jnp.stack([1 - state.correct_action, state.chose_correctly])
         shifts = jnp.arange(NUM_NOISE_BITS, dtype=jnp.uint32)
         noise = (state.noise >> shifts) & 1
         return jnp.concatenate([relevant.astype(jnp.uint8), noise.astype(jnp.uint8)])
 
-    def observation_space(self, params):
+    def observation_space(self, params: DelayedChainParams) -> spaces.Space:
+        del params
         return spaces.Box(0, 1, (2 + NUM_NOISE_BITS,), dtype=jnp.uint8)

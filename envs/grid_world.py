@@ -5,16 +5,19 @@ including the agent's own (index i: row offset i // 3 - 1, column offset i % 3 -
 actions 9..17, where the instance has 18, collect at these offsets without moving.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array
 
 NUM_MOVES = 9
 STAY = 4
+Action = Array | int | None  # None where no action led to the state
 
 
 @struct.dataclass
@@ -36,18 +39,18 @@ class GridWorldParams(environment.EnvParams):
 
 @struct.dataclass
 class GridWorldState(environment.EnvState):
-    time: Array
-    agent_cell: Array  # i32
-    object_cell: Array  # i32 [N]
-    present: Array  # bool [N]
+    time: Any  # i32
+    agent_cell: Any  # i32
+    object_cell: Any  # i32 [N]
+    present: Any  # bool [N]
 
 
 def pick_free_cell(uniform: Array, free: Array) -> Array:
     """A uniformly drawn True cell of `free` [cells] from one uniform in [0, 1)."""
-    cumulative = jnp.cumsum(free.astype(jnp.int32))
+    cumulative = jnp.cumsum(free, dtype=jnp.int32)
     rank = jnp.floor(uniform * cumulative[-1].astype(jnp.float32)).astype(jnp.int32)
     rank = jnp.minimum(rank, cumulative[-1] - 1)  # uniform * n can round up to n
-    return jnp.sum((cumulative <= rank).astype(jnp.int32))
+    return jnp.sum(cumulative <= rank, dtype=jnp.int32)
 
 
 class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
@@ -62,15 +65,18 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
         self.num_objects, self.num_types = num_objects, num_types
         self._num_actions = num_actions
         self._params = params
+        # By value, so that equal environments share gymnax's compiled `step`.
+        leaves = jax.tree.leaves(params)
+        self._params_bytes = tuple(np.asarray(leaf).tobytes() for leaf in leaves)
 
-    def _identity(self):
+    def _identity(self) -> tuple:
         sizes = (self.height, self.width, self.num_cells, self.num_objects, self.num_types)
-        return (type(self), *sizes, self._num_actions, id(self._params))
+        return (type(self), *sizes, self._num_actions, self._params_bytes)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, GridWorld) and self._identity() == other._identity()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self._identity())
 
     @property
@@ -92,12 +98,15 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
         return jnp.arange(self.num_actions) < params.num_actions
 
     def sample_action_set(self, key: Array, params: GridWorldParams) -> GridWorldParams:
-        """9 or 18 actions with equal probability, for a lifetime."""
-        eighteen = jax.random.bernoulli(key)
-        return params.replace(num_actions=jnp.where(eighteen, 18, 9).astype(jnp.int32))
+        """9 or 18 actions with equal probability, for a lifetime; 9 where only 9 have room."""
+        eighteen = jax.random.bernoulli(key) & (self.num_actions > NUM_MOVES)
+        return dataclasses.replace(params, num_actions=jnp.where(eighteen, 18, 9).astype(jnp.int32))
 
-    def step_env(self, key, state, action, params):
-        uniforms = jax.random.uniform(key, (1 + self.num_draws,))
+    def step_env(
+        self, key: Array, state: GridWorldState, action: Array | int, params: GridWorldParams
+    ) -> tuple[Array, GridWorldState, Array, Array, dict[str, Array]]:
+        """Move or collect, pay, draw the end, remove; then the absent *before* may come back."""
+        uniforms = jax.random.uniform(key, (1 + self.num_draws,), jnp.float32)
         agent_cell, collecting_cell = self._act(state.agent_cell, action, params)
         hit = state.present & (state.object_cell == collecting_cell)
         reward = jnp.sum(jnp.where(hit, params.object_reward, 0.0))
@@ -117,7 +126,9 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
         discount = jnp.where(terminated, 0.0, 1.0)
         return observation, state, reward, terminated, {"discount": discount}
 
-    def _act(self, cell: Array, action: Array, params: GridWorldParams) -> tuple[Array, Array]:
+    def _act(
+        self, cell: Array, action: Array | int, params: GridWorldParams
+    ) -> tuple[Array, Array]:
         """The agent's new cell, and the cell that is collected from (-1 for none)."""
         action = jnp.where(action < params.num_actions, action, STAY)  # unknown actions stay
         collect = action >= NUM_MOVES
@@ -133,15 +144,15 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
         nothing_or_reached = jnp.where(collect, reached, -1)
         return moved, jnp.where(only_collects, nothing_or_reached, moved)
 
-    def is_terminated(self, state, params):
+    def is_terminated(self, state: GridWorldState, params: GridWorldParams) -> Array:
         """Termination is a draw made on collecting; no state is terminal by itself."""
         del params
         return jnp.zeros_like(state.time, bool)
 
-    def action_space(self, params=None):
-        if params is None:
-            return spaces.Discrete(self.num_actions)
-        return spaces.Discrete(int(params.num_actions))
+    def action_space(self, params: GridWorldParams | None = None) -> spaces.Discrete:
+        """Of static size, so that clients may ask inside jit; see `action_mask` for a 9-set."""
+        del params
+        return spaces.Discrete(self.num_actions)
 
     # What the two kinds of worlds differ in.
     num_draws: int
@@ -168,42 +179,46 @@ class TabularGridWorld(GridWorld):
 
     def count_states(self, params: GridWorldParams) -> Array:
         """The instance's own H * W * 2^n, walls included."""
-        num_objects = jnp.sum(params.object_valid.astype(jnp.int32))
+        num_objects = jnp.sum(params.object_valid, dtype=jnp.int32)
         return params.height * params.width * (1 << num_objects)
 
     def sample_params(self, key: Array, params: GridWorldParams) -> GridWorldParams:
         """Object cells on distinct free cells, and the action set."""
         key_cells, key_actions = jax.random.split(key)
-        uniforms = jax.random.uniform(key_cells, (self.num_objects,))
+        uniforms = jax.random.uniform(key_cells, (self.num_objects,), jnp.float32)
         cells, free = [], ~params.wall
         for i in range(self.num_objects):
             cell = pick_free_cell(uniforms[i], free)
             free = free.at[cell].set(False)
             cells.append(cell)
-        params = params.replace(object_cell=jnp.stack(cells).astype(jnp.int32))
+        params = dataclasses.replace(params, object_cell=jnp.stack(cells).astype(jnp.int32))
         return self.sample_action_set(key_actions, params)
 
     def _respawn(self, uniforms, agent_cell, state, hit, absent_before, params):
         return state.object_cell, absent_before & (uniforms < params.p_respawn)
 
-    def reset_env(self, key, params):
+    def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
         """All objects present, the agent on any free cell, an object's cell included."""
         state = GridWorldState(
             time=jnp.int32(0),
-            agent_cell=pick_free_cell(jax.random.uniform(key), ~params.wall),
+            agent_cell=pick_free_cell(jax.random.uniform(key, (), jnp.float32), ~params.wall),
             object_cell=jnp.asarray(params.object_cell),
             present=jnp.asarray(params.object_valid),
         )
         return self.observe(key, state, None, params), state
 
-    def observe(self, key, state, action, params):
+    def observe(
+        self, key: Array | None, state: GridWorldState, action: Action, params: GridWorldParams
+    ) -> Array:
         del key, action
-        num_objects = jnp.sum(params.object_valid.astype(jnp.int32))
-        bits = jnp.sum(state.present.astype(jnp.int32) << jnp.arange(self.num_objects))
+        num_objects = jnp.sum(params.object_valid, dtype=jnp.int32)
+        place_values = jnp.left_shift(1, jnp.arange(self.num_objects, dtype=jnp.int32))
+        bits = jnp.sum(jnp.where(state.present, place_values, 0), dtype=jnp.int32)
         return (state.agent_cell << num_objects) + bits
 
-    def observation_space(self, params):
-        return spaces.Discrete(int(self.count_states(params)))
+    def observation_space(self, params: GridWorldParams) -> spaces.Discrete:
+        del params
+        return spaces.Discrete(self.num_states)
 
 
 class RandomGridWorld(GridWorld):
@@ -234,9 +249,9 @@ class RandomGridWorld(GridWorld):
             cells.append(jnp.where(back[i], cell, state.object_cell[i]))
         return jnp.stack(cells), back
 
-    def reset_env(self, key, params):
+    def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
         """Agent and objects on distinct free cells."""
-        uniforms = jax.random.uniform(key, (1 + self.num_objects,))
+        uniforms = jax.random.uniform(key, (1 + self.num_objects,), jnp.float32)
         agent_cell = pick_free_cell(uniforms[0], ~params.wall)
         free = (~params.wall).at[agent_cell].set(False)
         cells = []
@@ -253,7 +268,9 @@ class RandomGridWorld(GridWorld):
         )
         return self.observe(key, state, None, params), state
 
-    def observe(self, key, state, action, params):
+    def observe(
+        self, key: Array | None, state: GridWorldState, action: Action, params: GridWorldParams
+    ) -> Array:
         del key, action
         planes = jnp.zeros((1 + self.num_types, self.num_cells), jnp.uint8)
         shown = jnp.where(state.present, state.object_cell, self.num_cells)
@@ -261,6 +278,7 @@ class RandomGridWorld(GridWorld):
         planes = planes.at[1 + params.object_type, shown].set(1, mode="drop")
         return planes.reshape((1 + self.num_types, self.height, self.width))
 
-    def observation_space(self, params):
+    def observation_space(self, params: GridWorldParams) -> spaces.Box:
+        del params
         shape = (1 + self.num_types, self.height, self.width)
         return spaces.Box(0, 1, shape, dtype=jnp.uint8)

@@ -31,15 +31,14 @@ def start(key: Array, env: Any, env_params: Any, num_envs: int) -> RolloutState:
     return RolloutState(env_state, observation, jnp.zeros((num_envs,), jnp.float32))
 
 
-def sample_action(
-    logits: Float[Array, "B A"], uniform: Float[Array, "B"]
-) -> Int[Array, "B"]:
+def sample_action(logits: Float[Array, "B A"], uniform: Float[Array, "B"]) -> Int[Array, "B"]:
     """Inverse-CDF sample from softmax(logits) by one uniform in [0, 1) a row."""
-    cumulative = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
+    # In float32 whatever the network's precision: bfloat16 could round a draw up to 1.
+    cumulative = jnp.cumsum(jax.nn.softmax(logits.astype(jnp.float32)), axis=-1)
     # Scaled by the last entry, which rounding can leave just below 1, so that no draw falls past
     # the last valid action.
     threshold = uniform[:, None] * cumulative[:, -1:]
-    return jnp.sum(cumulative <= threshold, axis=-1).astype(jnp.int32)
+    return jnp.sum(cumulative <= threshold, axis=-1, dtype=jnp.int32)
 
 
 def step_and_reset(
@@ -75,13 +74,14 @@ def rollout(
     state: RolloutState,
     num_steps: int,
 ) -> tuple[RolloutState, Trajectory, EpisodeSummary]:
-    """`num_steps` steps of every environment under `policy`: observations [B, ...] to logits [B, A].
+    """`num_steps` steps of every environment; `policy` maps observations [B, ...] to logits [B, A].
 
-    Episodes go on across calls. Nothing here carries a gradient.
+    Episodes go on across calls. Nothing here carries a gradient. The key splits into one for the
+    actions' uniforms [T, B] and one that splits into the [T, B] keys of the environments' steps.
     """
     num_envs = state.episode_return.shape[0]
     key_actions, key_steps = jax.random.split(key)
-    uniforms = jax.random.uniform(key_actions, (num_steps, num_envs))
+    uniforms = jax.random.uniform(key_actions, (num_steps, num_envs), jnp.float32)
     step_keys = jax.random.split(key_steps, (num_steps, num_envs))
     vmapped_step = jax.vmap(step_and_reset, in_axes=(None, 0, 0, 0, None))
 

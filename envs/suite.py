@@ -65,9 +65,7 @@ _ADAM_RATES = (5e-4, 1e-3, 2e-3, 5e-3)
 
 
 def _tabular(name: str, spec: GridSpec) -> SuiteRow:
-    return SuiteRow(
-        name, "tabular_grid", spec, "table", "sgd", _TABLE_RATES, _KL_COSTS, 3_000_000
-    )
+    return SuiteRow(name, "tabular_grid", spec, "table", "sgd", _TABLE_RATES, _KL_COSTS, 3_000_000)
 
 
 def _random(name: str, spec: GridSpec, agent: str) -> SuiteRow:
@@ -86,9 +84,7 @@ _ROWS = (
         "longer_horizon",
         GridSpec(7, 9, ((2, 1.0, 0.1, 0.01), (5, -1.0, 0.8, 1.0)), 2000, _LONGER_WALLS),
     ),
-    _tabular(
-        "long_dense", GridSpec(11, 11, ((4, 1.0, 0.0, 0.005),), 2000, _LONG_DENSE_WALLS)
-    ),
+    _tabular("long_dense", GridSpec(11, 11, ((4, 1.0, 0.0, 0.005),), 2000, _LONG_DENSE_WALLS)),
     _random("rand_dense", GridSpec(11, 11, _DENSE, 500), "C(16)-D(32)"),
     _random("rand_long_horizon", GridSpec(11, 11, _LONG_HORIZON, 1000), "C(16)-D(32)"),
     _random(
@@ -96,19 +92,21 @@ _ROWS = (
         GridSpec(5, 7, ((2, 1.0, 0.0, 0.05), (2, -1.0, 0.5, 0.1)), 500, ((1, 2), (3, 4))),
         "D(32)",
     ),
-    _random(
-        "rand_sparse", GridSpec(5, 7, ((1, 1.0, 1.0, 1.0), (2, -1.0, 1.0, 1.0)), 50), "D(32)"
-    ),
-    _random(
-        "rand_very_dense", GridSpec(11, 11, ((1, 1.0, 0.0, 1.0),), 2000), "C(32-16-16)-D(256)"
-    ),
+    _random("rand_sparse", GridSpec(5, 7, ((1, 1.0, 1.0, 1.0), (2, -1.0, 1.0, 1.0)), 50), "D(32)"),
+    _random("rand_very_dense", GridSpec(11, 11, ((1, 1.0, 0.0, 1.0),), 2000), "C(32-16-16)-D(256)"),
     _chain("short", ChainSpec(5, 30)),
     _chain("short_noisy", ChainSpec(5, 30, noisy=True)),
     _chain("long", ChainSpec(5, 50)),
     _chain("long_noisy", ChainSpec(5, 50, noisy=True)),
     SuiteRow(
-        "distractor", "chain", ChainSpec(5, 30), "D(16)", "adam",
-        (2e-3, 5e-3, 1e-2), _KL_COSTS, 2_000_000,
+        "distractor",
+        "chain",
+        ChainSpec(5, 30),
+        "D(16)",
+        "adam",
+        (2e-3, 5e-3, 1e-2),
+        _KL_COSTS,
+        2_000_000,
     ),  # fmt: skip
 )
 
@@ -130,8 +128,9 @@ def get_row(name: str) -> SuiteRow:
     return SUITE[name]
 
 
-def normalised_return(row: SuiteRow, value: float) -> float:
+def normalised_return(row: SuiteRow | str, value: float) -> float:
     """(G - G_random) / (G_best - G_random), clipped to [0, 1]."""
+    row = get_row(row) if isinstance(row, str) else row
     scaled = (value - row.random_return) / (row.best_return - row.random_return)
     return float(np.clip(scaled, 0.0, 1.0))
 
@@ -179,6 +178,8 @@ def make(name: str, num_actions: int = 9, seed: int = 0) -> tuple[Any, Any]:
     if num_actions not in (9, 18):
         raise ValueError(f"num_actions must be 9 or 18, got {num_actions}.")
     if isinstance(row.spec, ChainSpec):
+        if num_actions != 9:
+            raise ValueError(f"{name} is a chain of two actions; num_actions is for grid worlds.")
         env = _chain_env([row.spec], name == "distractor")
         return env, env.sample_params(jax.random.key(seed), _chain_params(row.spec))
     padded = _grid_env(row.family, [row.spec])
@@ -190,7 +191,11 @@ def make(name: str, num_actions: int = 9, seed: int = 0) -> tuple[Any, Any]:
 
 def _chain_env(specs: list[Any], distractor: bool) -> DelayedChain:
     kind = DistractorChain if distractor else DelayedChain
-    return kind(max_length=max(s.max_length for s in specs))
+    return kind(
+        max_length=max(s.max_length for s in specs),
+        min_length=min(s.min_length for s in specs),
+        noisy=all(s.noisy for s in specs),
+    )
 
 
 def _chain_params(spec: Any) -> Any:

@@ -8,8 +8,8 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 class Trajectory(NamedTuple):
     """T steps of B parallel environments that reset themselves."""
 
-    # Row t+1 after an episode's end is the next episode's first observation.
-    observation: Shaped[Array, "T+1 B *obs"]
+    # T1 = T + 1. Row t+1 after an episode's end is the next episode's first observation.
+    observation: Shaped[Array, "T1 B *obs"]
     action: Int[Array, "T B"]
     reward: Float[Array, "T B"]
     terminated: Bool[Array, "T B"]  # the environment ended the episode

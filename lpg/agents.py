@@ -6,7 +6,7 @@ All are written for one lifetime; vmapped over lifetimes every layer is a batche
 
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from lpg.rule import AgentOutputs, Heads
 AgentParams = Any  # theta
 
 
+@runtime_checkable
 class Agent(Protocol):
     """`apply` takes observations with any leading axes and returns [*batch, heads.total]."""
 

@@ -5,7 +5,7 @@ outputs should become (`targets`). The agent then takes one gradient step on `lo
 targets. Everything the engine can meta-train, and every baseline, is an `UpdateRule`.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,7 @@ class RuleInputs(NamedTuple):
     value: Float[Array, "T+1 R v"]
 
 
+@runtime_checkable
 class UpdateRule(Protocol):
     """Source: Oh et al. 2020, sections 3.1 and 3.2."""
 

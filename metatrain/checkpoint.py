@@ -1,9 +1,12 @@
-"""Checkpoints: the whole `EngineState`, bit for bit, by orbax, with a digest over every leaf.
+"""Checkpoints: the whole `EngineState`, bit for bit, by orbax, with digests.
 
-A flipped bit in an array file would otherwise load silently.
+A flipped bit in an array file would otherwise load silently. A finished checkpoint gets a list
+of its files' SHA-256; a digest over the leaves is kept as well, for a checkpoint whose writer was
+killed before it could make that list.
 """
 
 import hashlib
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -14,12 +17,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from lpg.storage import write_atomically
 from metatrain.engine import EngineState
 
 # orbax narrates every step on this logger; what matters is raised.
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 KEEP = 3  # newest checkpoints that stay
+MANIFEST = "files.sha256.json"
 
 
 class CheckpointError(RuntimeError):
@@ -55,7 +60,7 @@ class Checkpoints:
         leaves = _named_leaves(state)
         metadata = {"digest": _digest(leaves), "meta_step": meta_step}
         try:
-            self._manager.wait_until_finished()
+            self._finish()
             self._manager.save(
                 meta_step,
                 args=ocp.args.Composite(
@@ -68,9 +73,17 @@ class Checkpoints:
     def wait(self) -> None:
         """Until everything is on disk. Raises CheckpointError where it could not be written."""
         try:
-            self._manager.wait_until_finished()
+            self._finish()
         except Exception as error:
             raise self._write_error(None, error) from error
+
+    def _finish(self) -> None:
+        self._manager.wait_until_finished()
+        for step in self._manager.all_steps():
+            folder = self.directory / str(step)
+            if not (folder / MANIFEST).exists():
+                data = json.dumps(_file_digests(folder), indent=1).encode()
+                write_atomically(folder / MANIFEST, data)
 
     def restore_newest(self, like: EngineState) -> Restored | None:
         """The newest intact checkpoint, or None in an empty directory.
@@ -99,6 +112,7 @@ class Checkpoints:
         return None
 
     def _restore(self, step: int, like: EngineState) -> EngineState:
+        _check_files(self.directory / str(step))
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
@@ -128,6 +142,24 @@ class Checkpoints:
             f"{which} could not be written to {self.directory} ({cause}); make room or fix the "
             "directory and run the same command again, it resumes from the newest one there."
         )
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name != MANIFEST)
+    return {
+        str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files
+    }
+
+
+def _check_files(folder: Path) -> None:
+    """Raise CheckpointError where a file differs from what was written."""
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        return  # its writer was killed; the digest of the leaves decides
+    written, found = json.loads(manifest.read_text()), _file_digests(folder)
+    for name, digest in written.items():
+        if found.get(name) != digest:
+            raise CheckpointError(f"its file {name} is not what was written")
 
 
 def _host_leaf(x: Any) -> np.ndarray:

@@ -50,7 +50,7 @@ def episode_discount(trajectory: Trajectory, gamma: Float[Array, ""]) -> Float[A
     return gamma * (1.0 - trajectory.done.astype(trajectory.reward.dtype))
 
 
-def critic_values(critic: Agent, params: Any, trajectory: Trajectory) -> Float[Array, "T+1 B"]:
+def critic_values(critic: Agent, params: Any, trajectory: Trajectory) -> Float[Array, "T1 B"]:
     return critic.apply(params, trajectory.observation)[..., 0]
 
 

@@ -56,9 +56,7 @@ _LONG_HORIZON = (
 )
 GRIDS = {
     "dense": Grid("tabular", _DENSE, 500, _open(11, 11)),
-    "sparse": Grid(
-        "tabular", ((1.0, 1.0, 0.0, 0), (-1.0, 1.0, 0.0, 1)), 50, _open(13, 13)
-    ),
+    "sparse": Grid("tabular", ((1.0, 1.0, 0.0, 0), (-1.0, 1.0, 0.0, 1)), 50, _open(13, 13)),
     "long_horizon": Grid("tabular", _LONG_HORIZON, 1000, _open(11, 11)),
     "longer_horizon": Grid(
         "tabular",

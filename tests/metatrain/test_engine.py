@@ -1,0 +1,238 @@
+"""The engine as a whole: movement, determinism, resets, bit-exact resume, bad input."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import TINY
+
+from metatrain import checkpoint as checkpoint_module
+from metatrain.checkpoint import CheckpointError, Checkpoints
+from metatrain.engine import Engine, meta_optimizer, skipped_in_a_row
+from metatrain.metrics import as_record
+from metatrain.run_directory import RunDirectory, RunDirectoryError
+from metatrain.train import RunOptions, train
+
+
+def run(engine, state, steps):
+    return engine.run(state, jnp.int32(steps))
+
+
+def leaves(state):
+    return [
+        np.asarray(jax.random.key_data(x))
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+        else np.array(x)
+        for x in jax.tree.leaves(state)
+    ]
+
+
+def assert_same(a, b):
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return Engine(TINY.rule, TINY)
+
+
+@pytest.fixture(scope="module")
+def key():
+    return jax.random.key(3)
+
+
+def test_every_rule_parameter_moves(engine, key):
+    before = jax.device_get(engine.init(key).rule_params)
+    state, _ = run(engine, engine.init(key), 3)
+    for path, x in jax.tree_util.tree_leaves_with_path(state.rule_params):
+        old = before
+        for part in path:
+            old = old[part.key]
+        assert not np.array_equal(np.asarray(x), old), path
+
+
+def test_agents_and_critics_move_and_chunks_do_not_matter(engine, key):
+    first = jax.device_get(engine.init(key))
+    whole, _ = run(engine, engine.init(key), 4)
+    state = engine.init(key)
+    for _ in range(2):
+        state, _ = run(engine, state, 2)
+    assert_same(whole, state)
+    for before, after in zip(first.lifetimes, whole.lifetimes, strict=True):
+        for name in ("agent", "critic"):
+            old = jax.tree.leaves(getattr(before, name).params)
+            new = jax.tree.leaves(getattr(after, name).params)
+            for x, y in zip(old, new, strict=True):
+                assert not np.array_equal(x, np.asarray(y)), name
+
+
+def test_lives_end_are_scored_and_start_again(engine, key):
+    """lifetime_scale makes lives of 8 (distractor: 20) to 30 windows; 40 windows see ends."""
+    state, metrics = run(engine, engine.init(key), 40)
+    record = as_record(metrics, state.bandits, engine.names, TINY, 40)
+    short = record["environments"]["short"]
+    assert short["lives_ended"] >= 2 and short["final_return"] is not None
+    counts = [int(b.count.sum()) for b in state.bandits]
+    assert sum(counts) > 0
+    for cohort, lifetimes in zip(engine.cohorts, state.lifetimes, strict=True):
+        age, duration = np.asarray(lifetimes.age), np.asarray(lifetimes.duration)
+        assert (age < duration).all() and (age >= 0).all()
+        expected = cohort.lifetime_windows[cohort.environment_index]
+        np.testing.assert_array_equal(duration, expected)
+
+
+def test_record_is_plain_json_with_the_promised_names(engine, key):
+    state, metrics = run(engine, engine.init(key), 2)
+    record = json.loads(json.dumps(as_record(metrics, state.bandits, engine.names, TINY, 2)))
+    assert record["meta_step"] == 2
+    assert record["interactions"] == 2 * 8 * 4 * 5 * 2
+    assert set(record["return"]) == set(TINY.envs)
+    for values in record["environments"].values():
+        assert abs(sum(values["bandit"]) - 1) < 1e-4
+
+
+def test_non_finite_meta_gradients_change_nothing_and_are_counted():
+    optimizer = meta_optimizer(TINY)
+    params = {"w": jnp.ones(3)}
+    state = optimizer.init(params)
+    updates, state = optimizer.update({"w": jnp.array([1.0, jnp.nan, 0.0])}, state, params)
+    np.testing.assert_array_equal(updates["w"], np.zeros(3))
+    assert int(state.notfinite_count) == 1 and int(state.total_notfinite) == 1
+    updates, state = optimizer.update({"w": jnp.ones(3)}, state, params)
+    assert np.all(np.asarray(updates["w"]) != 0) and int(state.notfinite_count) == 0
+
+
+def test_checkpoint_restores_every_leaf_and_run_goes_on_alike(engine, key, tmp_path):
+    state, _ = run(engine, engine.init(key), 2)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(2, state)
+    checkpoints.wait()
+    kept = leaves(state)
+    restored = Checkpoints(tmp_path).restore_newest(jax.eval_shape(engine.init, key))
+    assert restored is not None and restored.meta_step == 2
+    for x, y in zip(kept, leaves(restored.state), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+    assert_same(run(engine, state, 2)[0], run(engine, restored.state, 2)[0])
+
+
+def damage(folder, how):
+    largest = max((f for f in (folder / "state").rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    if how == "flip":
+        data[len(data) // 2] ^= 1
+        largest.write_bytes(bytes(data))
+    else:
+        largest.write_bytes(bytes(data[: len(data) // 2]))
+
+
+# Without its list of files a truncated checkpoint fails inside orbax's threads, noisily.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("how", ["flip", "truncate"])
+@pytest.mark.parametrize("manifest", [True, False])
+def test_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
+    engine, key, tmp_path, how, manifest, capfd
+):
+    state, _ = run(engine, engine.init(key), 1)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state)
+    first = leaves(state)
+    state, _ = run(engine, state, 1)
+    checkpoints.save(2, state)
+    checkpoints.wait()
+    newest = tmp_path / "checkpoints" / "2"
+    if not manifest:
+        (newest / checkpoint_module.MANIFEST).unlink()
+    damage(newest, how)
+    restored = Checkpoints(tmp_path).restore_newest(jax.eval_shape(engine.init, key))
+    assert restored is not None and restored.meta_step == 1
+    assert len(restored.damaged) == 1 and "Checkpoint 2 is damaged" in restored.damaged[0]
+    assert (tmp_path / "damaged" / "2").exists()
+    for x, y in zip(first, leaves(restored.state), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_no_intact_checkpoint_is_an_error(engine, key, tmp_path):
+    state, _ = run(engine, engine.init(key), 1)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state)
+    checkpoints.wait()
+    damage(tmp_path / "checkpoints" / "1", "flip")
+    with pytest.raises(CheckpointError, match="None of the checkpoints"):
+        Checkpoints(tmp_path).restore_newest(jax.eval_shape(engine.init, key))
+
+
+def without_times(path):
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        del record["seconds"], record["interactions_per_second"]
+    return records
+
+
+def test_resumed_run_equals_uninterrupted_one(tmp_path):
+    """The second run is stopped at 4 of 8, and a log line from beyond its checkpoint is planted."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    options = {"log_every": 2, "checkpoint_every": 4}
+    assert train(TINY, RunOptions(whole, **options)) == 8
+    train(dataclasses.replace(TINY, meta_steps=4), RunOptions(halves, **options))
+    with (halves / "metrics.jsonl").open("a") as log:
+        log.write('{"meta_step": 6, "bogus": 1}\n{"meta_st')
+    assert train(TINY, RunOptions(halves, **options)) == 8
+    assert (whole / "rule.safetensors").read_bytes() == (halves / "rule.safetensors").read_bytes()
+    assert without_times(whole / "metrics.jsonl") == without_times(halves / "metrics.jsonl")
+    for name in ("returns.png", "bandit.png", "loss.png", "config.json"):
+        assert (whole / name).stat().st_size > 0
+    assert list((whole / "tensorboard").iterdir())
+
+
+def test_other_config_is_refused_with_the_fields_that_differ(tmp_path):
+    RunDirectory(tmp_path, TINY)
+    with pytest.raises(RunDirectoryError, match=r"num_envs \(4 -> 6\)"):
+        RunDirectory(tmp_path, dataclasses.replace(TINY, num_envs=6))
+    RunDirectory(tmp_path, dataclasses.replace(TINY, meta_steps=99))  # more of the same is fine
+
+
+def test_unwritable_run_directory_is_one_sentence(tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(RunDirectoryError, match="choose one that is writable"):
+        RunDirectory(blocker / "run", TINY)
+
+
+def test_failed_write_leaves_the_older_checkpoint(engine, key, tmp_path, monkeypatch):
+    state, _ = run(engine, engine.init(key), 1)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state)
+    checkpoints.wait()
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints._manager, "save", full)
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        checkpoints.save(2, state)
+    restored = Checkpoints(tmp_path).restore_newest(jax.eval_shape(engine.init, key))
+    assert restored is not None and restored.meta_step == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"envs": ("nowhere",)}, "Unknown environment 'nowhere'"),
+        ({"lifetimes": 7}, "multiple of the 4 environments"),
+        ({"num_envs": 0}, "num_envs must be at least 1"),
+        ({"gammas": (1.5,)}, "gammas"),
+        ({"meta_learning_rate": -1.0}, "must be positive"),
+    ],
+)
+def test_config_refuses_nonsense(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **change)
+
+
+def test_skip_counter_reads_the_state(engine, key):
+    assert skipped_in_a_row(engine.init(key)) == 0
