@@ -15,6 +15,8 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array
 
+from envs.free_cells import NO_RANK, free_cells
+
 NUM_MOVES = 9
 STAY = 4
 Action = Array | int | None  # None where no action led to the state
@@ -43,14 +45,6 @@ class GridWorldState(environment.EnvState):
     agent_cell: Any  # i32
     object_cell: Any  # i32 [N]
     present: Any  # bool [N]
-
-
-def pick_free_cell(uniform: Array, free: Array) -> Array:
-    """A uniformly drawn True cell of `free` [cells] from one uniform in [0, 1)."""
-    cumulative = jnp.cumsum(free, dtype=jnp.int32)
-    rank = jnp.floor(uniform * cumulative[-1].astype(jnp.float32)).astype(jnp.int32)
-    rank = jnp.minimum(rank, cumulative[-1] - 1)  # uniform * n can round up to n
-    return jnp.sum(cumulative <= rank, dtype=jnp.int32)
 
 
 class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
@@ -186,12 +180,11 @@ class TabularGridWorld(GridWorld):
         """Object cells on distinct free cells, and the action set."""
         key_cells, key_actions = jax.random.split(key)
         uniforms = jax.random.uniform(key_cells, (self.num_objects,), jnp.float32)
-        cells, free = [], ~params.wall
+        free, ranks = free_cells(params.wall), []
         for i in range(self.num_objects):
-            cell = pick_free_cell(uniforms[i], free)
-            free = free.at[cell].set(False)
-            cells.append(cell)
-        params = dataclasses.replace(params, object_cell=jnp.stack(cells).astype(jnp.int32))
+            ranks.append(free.draw(uniforms[i], ranks))
+        cells = jnp.stack([free.cell(rank) for rank in ranks])
+        params = dataclasses.replace(params, object_cell=cells)
         return self.sample_action_set(key_actions, params)
 
     def _respawn(self, uniforms, agent_cell, state, hit, absent_before, params):
@@ -199,9 +192,10 @@ class TabularGridWorld(GridWorld):
 
     def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
         """All objects present, the agent on any free cell, an object's cell included."""
+        free = free_cells(params.wall)
         state = GridWorldState(
             time=jnp.int32(0),
-            agent_cell=pick_free_cell(jax.random.uniform(key, (), jnp.float32), ~params.wall),
+            agent_cell=free.cell(free.draw(jax.random.uniform(key, (), jnp.float32))),
             object_cell=jnp.asarray(params.object_cell),
             present=jnp.asarray(params.object_valid),
         )
@@ -240,29 +234,28 @@ class RandomGridWorld(GridWorld):
         # Two draws an object, side by side, so that padding leaves the others' draws alone.
         chance, place = uniforms.reshape((self.num_objects, 2)).T
         back = absent_before & (chance < params.p_respawn)
-        staying = jnp.where(state.present & ~hit, state.object_cell, self.num_cells)
-        free = (~params.wall).at[staying].set(False, mode="drop").at[agent_cell].set(False)
-        cells = []
+        free = free_cells(params.wall)
+        staying = jnp.where(state.present & ~hit, free.rank(state.object_cell), NO_RANK)
+        objects, cells = [staying[i] for i in range(self.num_objects)], []
         for i in range(self.num_objects):
-            cell = pick_free_cell(place[i], free)
-            free = free.at[jnp.where(back[i], cell, self.num_cells)].set(False, mode="drop")
-            cells.append(jnp.where(back[i], cell, state.object_cell[i]))
+            rank = free.draw(place[i], [free.rank(agent_cell), *objects])
+            objects[i] = jnp.where(back[i], rank, objects[i])
+            cells.append(jnp.where(back[i], free.cell(rank), state.object_cell[i]))
         return jnp.stack(cells), back
 
     def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
         """Agent and objects on distinct free cells."""
         uniforms = jax.random.uniform(key, (1 + self.num_objects,), jnp.float32)
-        agent_cell = pick_free_cell(uniforms[0], ~params.wall)
-        free = (~params.wall).at[agent_cell].set(False)
-        cells = []
+        free = free_cells(params.wall)
+        agent_rank = free.draw(uniforms[0])
+        taken, cells = [agent_rank], []
         for i in range(self.num_objects):
-            cell = pick_free_cell(uniforms[1 + i], free)
-            taken = jnp.where(params.object_valid[i], cell, self.num_cells)
-            free = free.at[taken].set(False, mode="drop")
-            cells.append(cell)
+            rank = free.draw(uniforms[1 + i], taken)
+            taken.append(jnp.where(params.object_valid[i], rank, NO_RANK))
+            cells.append(free.cell(rank))
         state = GridWorldState(
             time=jnp.int32(0),
-            agent_cell=agent_cell,
+            agent_cell=free.cell(agent_rank),
             object_cell=jnp.stack(cells),
             present=jnp.asarray(params.object_valid),
         )
@@ -272,10 +265,14 @@ class RandomGridWorld(GridWorld):
         self, key: Array | None, state: GridWorldState, action: Action, params: GridWorldParams
     ) -> Array:
         del key, action
-        planes = jnp.zeros((1 + self.num_types, self.num_cells), jnp.uint8)
-        shown = jnp.where(state.present, state.object_cell, self.num_cells)
-        planes = planes.at[0, state.agent_cell].set(1)
-        planes = planes.at[1 + params.object_type, shown].set(1, mode="drop")
+        cells = jnp.arange(self.num_cells, dtype=jnp.int32)[None]
+        kinds = jnp.arange(self.num_types, dtype=jnp.int32)[:, None]
+        objects = jnp.zeros((self.num_types, self.num_cells), bool)
+        # Comparisons, not scatters: XLA fuses them into one kernel.
+        for i in range(self.num_objects):
+            here = state.present[i] & (cells == state.object_cell[i])
+            objects |= here & (kinds == params.object_type[i])
+        planes = jnp.concatenate([cells == state.agent_cell, objects]).astype(jnp.uint8)
         return planes.reshape((1 + self.num_types, self.height, self.width))
 
     def observation_space(self, params: GridWorldParams) -> spaces.Box:

@@ -22,7 +22,8 @@ AgentParams = Any  # theta
 class Agent(Protocol):
     """`apply` takes observations with any leading axes and returns [*batch, heads.total]."""
 
-    heads: Heads
+    @property
+    def heads(self) -> Heads: ...
 
     def init(self, key: Array, num_states: Array) -> AgentParams: ...
 
@@ -37,7 +38,7 @@ class TableAgent:
     num_states: int  # rows, padded to the cohort's largest environment
 
     def init(self, key: Array, num_states: Array) -> AgentParams:
-        """Rows as a one-hot input into a linear layer would have: std 1/sqrt(S) of the S own states.
+        """Rows as a one-hot input to a linear layer would have: std 1/sqrt(S), S the own states.
 
         The value column starts at 0, as a critic that promises nothing.
         """
@@ -107,7 +108,8 @@ class NetworkAgent:
         dtype = jax.tree.leaves(params)[0].dtype
         batch = observation.shape[: observation.ndim - len(self.observation_shape)]
         flat = observation.reshape((-1, *self.observation_shape)).astype(dtype)
-        return self.torso.apply({"params": params}, flat).reshape((*batch, self.heads.total))
+        outputs = jnp.asarray(self.torso.apply({"params": params}, flat))
+        return outputs.reshape((*batch, self.heads.total))
 
 
 def make_agent(

@@ -55,7 +55,8 @@ class LPG:
         return Heads(logits=num_actions, prediction=self.prediction_size)
 
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> LPGTargets:
-        pi_hat, y_hat_logits = self.network.apply({"params": rule_params}, inputs)
+        outputs: Any = self.network.apply({"params": rule_params}, inputs)
+        pi_hat, y_hat_logits = outputs
         return LPGTargets(pi_hat=pi_hat, y_hat=jax.nn.softmax(y_hat_logits))
 
     def loss(

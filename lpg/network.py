@@ -76,9 +76,7 @@ class LPGNetwork(nn.Module):
     head_activation: Literal["relu", "none"] = "relu"
 
     @nn.compact
-    def __call__(
-        self, inputs: RuleInputs
-    ) -> tuple[Float[Array, "T R"], Float[Array, "T R m"]]:
+    def __call__(self, inputs: RuleInputs) -> tuple[Float[Array, "T R"], Float[Array, "T R m"]]:
         num_steps = inputs.reward.shape[0]
         embedding = PredictionEmbedding(self.embedding_size, name="phi")
         phi = embedding(jax.nn.softmax(inputs.prediction))

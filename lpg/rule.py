@@ -69,7 +69,7 @@ class UpdateRule(Protocol):
         ...
 
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> Targets:
-        """Targets [T, R, ...]; the only place where eta enters. Differentiable in both arguments."""
+        """Targets [T, R, ...]; the only place where eta enters. Differentiable in both."""
         ...
 
     def loss(

@@ -66,7 +66,9 @@ def main() -> None:
     except FloatingPointError as error:
         sys.exit(_fail(error, 1))
     except OSError as error:
-        sentence = f"Cannot write to {command.run_dir} ({error.strerror}); choose another --run-dir."
+        sentence = (
+            f"Cannot write to {command.run_dir} ({error.strerror}); choose another --run-dir."
+        )
         sys.exit(_fail(sentence, 1))
     console.print(as_table(results))
     console.print(f"Curves: {command.run_dir / 'curves.png'}")

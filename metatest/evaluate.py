@@ -1,4 +1,4 @@
-"""Evaluate algorithms on the published suite: arms chosen on seeds of their own, then fresh seeds."""
+"""Evaluate algorithms on the published suite: arms are chosen on seeds of their own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

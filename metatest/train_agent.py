@@ -61,9 +61,7 @@ def born(task: Task, key: Array, hypers: Hypers) -> Life:
     return Life(
         key=key,
         env_params=env_params,
-        action_mask=(
-            jnp.ones((task.env.num_actions,), bool) if mask is None else mask(env_params)
-        ),
+        action_mask=(jnp.ones((task.env.num_actions,), bool) if mask is None else mask(env_params)),
         hypers=hypers,
         agent=AgentState(params, task.optimizer.init(params)),
         rollout=start(key_start, task.env, env_params, task.num_envs),
@@ -99,9 +97,7 @@ def _act(task: Task, life: Life) -> tuple[Life, Any, EpisodeSummary]:
 
 
 def _inputs(task: Task, life: Life, trajectory: Any) -> RuleInputs:
-    outputs = agent_outputs(
-        task.agent, life.agent.params, trajectory.observation, life.action_mask
-    )
+    outputs = agent_outputs(task.agent, life.agent.params, trajectory.observation, life.action_mask)
     return rule_inputs(outputs, trajectory, life.hypers.gamma)
 
 

@@ -146,9 +146,7 @@ class Checkpoints:
 
 def _file_digests(folder: Path) -> dict[str, str]:
     files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name != MANIFEST)
-    return {
-        str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files
-    }
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def _check_files(folder: Path) -> None:
@@ -162,8 +160,13 @@ def _check_files(folder: Path) -> None:
             raise CheckpointError(f"its file {name} is not what was written")
 
 
+def is_key(x: Any) -> bool:
+    """Whether an array, or its ShapeDtypeStruct, holds typed PRNG keys."""
+    return jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
 def _host_leaf(x: Any) -> np.ndarray:
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if is_key(x):
         x = jax.random.key_data(x)
     return np.array(x, copy=True)
 
@@ -180,7 +183,7 @@ def _host_targets(like: EngineState) -> dict[str, Any]:
     """What restoring must find: name, shape and dtype of every leaf, on the host."""
 
     def target(x: Any) -> Any:
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if is_key(x):
             x = jax.eval_shape(jax.random.key_data, x)
         return np.empty(x.shape, x.dtype)
 
@@ -193,8 +196,8 @@ def _host_targets(like: EngineState) -> dict[str, Any]:
 def _from_named_leaves(leaves: dict[str, np.ndarray], like: EngineState) -> EngineState:
     def rebuild(path: Any, x: Any) -> Any:
         leaf = leaves[jax.tree_util.keystr(path, simple=True, separator=".")]
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(leaf)
+        if is_key(x):
+            return jax.random.wrap_key_data(jax.numpy.asarray(leaf))
         return jax.numpy.asarray(leaf)
 
     return jax.tree_util.tree_map_with_path(rebuild, like)

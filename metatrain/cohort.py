@@ -72,19 +72,27 @@ def make_cohort(
 ) -> Cohort:
     """A cohort of any gymnax environment, its `rows` telling agent, arms and lifetime."""
     row = rows[0]
-    shape = dict(
-        num_states=getattr(env, "num_states", 0),
-        observation_shape=observation_shape(env, base_params),
-    )
+    num_states = getattr(env, "num_states", 0)
+    shape = observation_shape(env, base_params)
     arms = [(lr, kl) for lr in row.learning_rates for kl in row.kl_costs]
     steps_per_window = config.num_envs * config.num_steps * config.num_updates
     return Cohort(
         names=tuple(r.name for r in rows),
         env=env,
         base_params=base_params,
-        agent=make_agent(row.agent, rule.heads(env.num_actions), **shape),
+        agent=make_agent(
+            row.agent,
+            rule.heads(env.num_actions),
+            num_states=num_states,
+            observation_shape=shape,
+        ),
         optimizer=make_optimizer(_optimizer_name(row)),
-        critic=make_agent(row.agent, Heads(logits=0, value=1), **shape),
+        critic=make_agent(
+            row.agent,
+            Heads(logits=0, value=1),
+            num_states=num_states,
+            observation_shape=shape,
+        ),
         # A table critic steps by itself (outer_objective.critic_step) and carries no moments.
         critic_optimizer=(
             optax.identity() if row.agent == "table" else optax.adam(config.critic_learning_rate)

@@ -118,8 +118,8 @@ class Engine:
             grads, state.meta_opt_state, state.rule_params
         )
         settled = [
-            self._settle(cohort, state, *rest)
-            for cohort, *rest in zip(
+            self._settle(cohort, state, lifetime, bandit, report)
+            for cohort, lifetime, bandit, report in zip(
                 self.cohorts, lifetimes, state.bandits, reports, strict=True
             )
         ]
@@ -221,9 +221,7 @@ def replace_ended(
         )
         return lifetimes, waiting.at[slots].set(False, mode="drop")
 
-    filled, _ = jax.lax.while_loop(
-        lambda carry: jnp.any(carry[1]), fill, (lifetimes, lives.ended)
-    )
+    filled, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), fill, (lifetimes, lives.ended))
     return filled
 
 

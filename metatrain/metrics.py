@@ -73,15 +73,15 @@ def as_record(
         "interactions": meta_step * config.interactions_per_meta_step,
         "gradient_norm": _ratio(metrics.gradient_norm, metrics.meta_steps - metrics.skipped),
         "skipped": int(metrics.skipped),
-        "loss": {n: _finite(v / steps) for n, v in zip(LOSS_NAMES, metrics.loss_parts, strict=True)},
+        "loss": {
+            n: _finite(v / steps) for n, v in zip(LOSS_NAMES, metrics.loss_parts, strict=True)
+        },
     }
     per_env: dict[str, dict[str, Any]] = {}
     window = config.num_envs * config.num_steps * config.num_updates
     transitions = steps * window * (config.lifetimes // len(config.envs))
     for cohort_names, env, bandit in zip(names, metrics.environments, bandits, strict=True):
-        log_probs = log_probabilities(
-            bandit, config.bandit_temperature, config.bandit_exploration
-        )
+        log_probs = log_probabilities(bandit, config.bandit_temperature, config.bandit_exploration)
         for i, name in enumerate(cohort_names):
             per_env[name] = {
                 "return": _ratio(env.return_sum[i], env.episodes[i]),

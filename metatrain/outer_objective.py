@@ -106,9 +106,7 @@ def outer_advantage(
 ) -> Float[Array, "T B"]:
     """GAE by the lifetime's critic and its own discount factor."""
     value = critic_values(critic, params, trajectory)
-    return generalised_advantage(
-        trajectory.reward, episode_discount(trajectory, gamma), value, lam
-    )
+    return generalised_advantage(trajectory.reward, episode_discount(trajectory, gamma), value, lam)
 
 
 def outer_loss(

@@ -116,7 +116,7 @@ PRESETS = {
         num_envs=16,
         meta_learning_rate=1e-3,
         lifetime_scale=0.1,
-        meta_steps=600,
+        meta_steps=400,
         remat=False,
         rule=LPG(hidden_size=32),
     ),

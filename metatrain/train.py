@@ -1,4 +1,4 @@
-"""The outer loop of a run: chunks of meta-steps on the device, log lines and checkpoints between."""
+"""The outer loop of a run: chunks of meta-steps, log lines and checkpoints between them."""
 
 import signal
 import sys
@@ -70,7 +70,11 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
                 progress.update(task, completed=meta_step, description=_figures(record))
                 if not console.is_terminal:
                     console.print(f"{meta_step}/{config.meta_steps} {_figures(record)}")
-                if meta_step % options.checkpoint_every == 0 or meta_step == config.meta_steps or stop:
+                if (
+                    meta_step % options.checkpoint_every == 0
+                    or meta_step == config.meta_steps
+                    or stop
+                ):
                     checkpoints.save(meta_step, state)
                     directory.save_rule(state.rule_params, meta_step)
                     draw_all(options.run_dir)
@@ -80,9 +84,7 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
     return meta_step
 
 
-def _start(
-    engine: Engine, checkpoints: Checkpoints, console: Console
-) -> tuple[EngineState, int]:
+def _start(engine: Engine, checkpoints: Checkpoints, console: Console) -> tuple[EngineState, int]:
     key = jax.random.key(engine.config.seed)
     restored = checkpoints.restore_newest(jax.eval_shape(engine.init, key))
     if restored is None:

@@ -115,9 +115,7 @@ def updated_agents(
         targets = targets_of_all(rule, rule_params, inputs)
         stepped = [
             jax.vmap(lambda *args, c=cohort: lifetime_step(rule, c, *args))(*args)
-            for cohort, *args in zip(
-                cohorts, lifetimes, agents, trajectories, targets, strict=True
-            )
+            for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, targets, strict=True)
         ]
         return tuple(stepped), tuple(target_squares(t) for t in targets)
 

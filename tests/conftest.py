@@ -8,8 +8,8 @@ _CACHE = Path(__file__).parent.parent / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
-import jax
-import jaxtyping
+import jax  # noqa: E402 - reads the environment set above
+import jaxtyping  # noqa: E402
 
 # Shape annotations are checked at run time in the tests, so that none of them can lie.
 jaxtyping.install_import_hook(["envs", "lpg", "metatrain", "metatest"], "beartype.beartype")

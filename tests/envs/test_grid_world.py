@@ -103,46 +103,6 @@ def test_state_indices_do_not_alias_and_fill_the_published_table(name):
         assert index[i] == tabular_index(agent[i], present[i].astype(bool).tolist())
 
 
-def test_padding_to_the_cohort_changes_no_draw_and_no_observation():
-    """Worlds with 2 and 7 objects in one padded environment behave as they do alone."""
-    env, stacked = stack(TABULAR)
-    assert env.num_states >= max(TABLE_SIZES.values())
-    keys = jax.random.split(jax.random.key(3), 40)
-
-    def play(env, params):
-        def one(key):
-            key_reset, key_action, key_steps = jax.random.split(key, 3)
-            first, state = env.reset_env(key_reset, params)
-
-            def step(state, x):
-                observation, state, reward, terminated, _ = env.step_env(x[0], state, x[1], params)
-                return state, (observation, reward, terminated, state.agent_cell)
-
-            actions = jax.random.randint(key_action, (12,), 0, 9)
-            _, outputs = jax.lax.scan(step, state, (jax.random.split(key_steps, 12), actions))
-            return first, outputs
-
-        return jax.vmap(one)(keys)
-
-    padded_play = jax.jit(lambda params: play(env, params))
-    for i, name in enumerate(TABULAR):
-        if name not in ("sparse", "longer_horizon"):
-            continue
-        own_env, own = make(name, num_actions=18)
-        num_objects = len(GRIDS[name].objects)
-        row = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
-        padded = row.replace(
-            object_cell=row.object_cell.at[:num_objects].set(own.object_cell),
-            num_actions=own.num_actions,
-        )
-        assert int(env.count_states(padded)) == TABLE_SIZES[name]
-        jax.tree.map(
-            np.testing.assert_array_equal,
-            padded_play(padded),
-            jax.jit(lambda params, e=own_env: play(e, params))(own),
-        )
-
-
 @pytest.mark.parametrize("name", GRIDS)
 def test_certain_respawn_is_absent_at_the_next_observation_and_present_after_one_more(name):
     """p_respawn = 1 and p_terminate = 0, collected by staying on the object at t."""

@@ -46,7 +46,9 @@ def numpy_targets(params, inputs):
     x = jax.tree.map(lambda a: np.asarray(a, np.float64), inputs)
 
     def phi(logits):
-        hidden = np.maximum(softmax(logits) @ p["phi"]["hidden"]["kernel"] + p["phi"]["hidden"]["bias"], 0)
+        hidden = np.maximum(
+            softmax(logits) @ p["phi"]["hidden"]["kernel"] + p["phi"]["hidden"]["bias"], 0
+        )
         return (hidden @ p["phi"]["out"]["kernel"] + p["phi"]["out"]["bias"])[0]
 
     def sigmoid(z):

@@ -121,7 +121,9 @@ def test_checkpoint_restores_every_leaf_and_run_goes_on_alike(engine, key, tmp_p
 
 
 def damage(folder, how):
-    largest = max((f for f in (folder / "state").rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    largest = max(
+        (f for f in (folder / "state").rglob("*") if f.is_file()), key=lambda f: f.stat().st_size
+    )
     data = bytearray(largest.read_bytes())
     if how == "flip":
         data[len(data) // 2] ^= 1

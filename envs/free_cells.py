@@ -1,0 +1,49 @@
+"""Uniform draws without replacement from a grid world's free cells, cheap under `vmap`."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+NO_RANK = 2**30  # of an object that is not there
+
+
+class FreeCells(NamedTuple):
+    """The cells that are no walls, in order; a cell's rank is its place among them.
+
+    It depends on the instance alone, and draws without replacement go by rank: under `vmap` over
+    parallel environments no work grows with the number of cells times the number of draws.
+    """
+
+    cumulative: Array  # i32 [cells], free cells up to and including each
+
+    def rank(self, cell: Array) -> Array:
+        return self.cumulative[cell] - 1
+
+    def cell(self, rank: Array) -> Array:
+        return jnp.sum(self.cumulative <= rank, dtype=jnp.int32)
+
+    def draw(self, uniform: Array, taken: Sequence[Array] = ()) -> Array:
+        """The rank of a uniformly drawn free cell, from one uniform in [0, 1).
+
+        `taken` holds distinct ranks that are not to be drawn; NO_RANK stands for none.
+        """
+        count = self.cumulative[-1] - _count(rank < NO_RANK for rank in taken)
+        drawn = jnp.floor(uniform * count.astype(jnp.float32)).astype(jnp.int32)
+        drawn = jnp.minimum(drawn, count - 1)  # uniform * count can round up to count
+        # The least r with r = drawn + #(taken <= r) is the drawn-th of the ranks not taken. Every
+        # round that changes r passes another taken rank, so there are at most len(taken).
+        rank = drawn
+        for _ in taken:
+            rank = drawn + _count(other <= rank for other in taken)
+        return rank
+
+
+def free_cells(wall: Array) -> FreeCells:
+    """Of `wall` bool [cells]."""
+    return FreeCells(jnp.cumsum(~wall, dtype=jnp.int32))
+
+
+def _count(conditions: Iterable[Array]) -> Array:
+    return sum((c.astype(jnp.int32) for c in conditions), start=jnp.int32(0))
