@@ -71,10 +71,10 @@ class MetaTrainConfig:
         if not self.envs or len(set(self.envs)) != len(self.envs):
             raise ValueError(f"envs must name each environment once, got {self.envs}.")
         if self.lifetimes < len(self.envs) or self.lifetimes % len(self.envs):
+            nearest = max(1, self.lifetimes // len(self.envs)) * len(self.envs)
             raise ValueError(
                 f"lifetimes must be a positive multiple of the {len(self.envs)} environments, "
-                f"got {self.lifetimes}; try {max(1, self.lifetimes // len(self.envs))}"
-                f" x {len(self.envs)} = {max(1, self.lifetimes // len(self.envs)) * len(self.envs)}."
+                f"got {self.lifetimes}; try {nearest}."
             )
         for name in ("num_envs", "num_steps", "num_updates", "meta_steps", "max_skipped"):
             if getattr(self, name) < 1:
