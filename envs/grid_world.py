@@ -236,9 +236,12 @@ class RandomGridWorld(GridWorld):
         back = absent_before & (chance < params.p_respawn)
         free = free_cells(params.wall)
         staying = jnp.where(state.present & ~hit, free.rank(state.object_cell), NO_RANK)
+        # With 18 actions the agent may stand on an object, whose rank must not count twice.
+        agent = free.rank(agent_cell)
+        agent = jnp.where(jnp.any(staying == agent), NO_RANK, agent)
         objects, cells = [staying[i] for i in range(self.num_objects)], []
         for i in range(self.num_objects):
-            rank = free.draw(place[i], [free.rank(agent_cell), *objects])
+            rank = free.draw(place[i], [agent, *objects])
             objects[i] = jnp.where(back[i], rank, objects[i])
             cells.append(jnp.where(back[i], free.cell(rank), state.object_cell[i]))
         return jnp.stack(cells), back

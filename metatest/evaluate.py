@@ -157,9 +157,9 @@ def late_returns(curve: Curve) -> np.ndarray:
     return np.where(present.any(axis=0), total / np.maximum(present.sum(axis=0), 1), np.nan)
 
 
-def _with_none(values: np.ndarray) -> Any:
+def _with_none(values: Any) -> Any:
     """Nested lists with None for NaN, which JSON has no word for."""
-    if values.ndim == 0:
+    if np.ndim(values) == 0:
         return None if np.isnan(values) else float(values)
     return [_with_none(v) for v in values]
 

@@ -1,0 +1,128 @@
+"""Rule files: bit-exact, deterministic, and refused in one sentence when anything is wrong."""
+
+import json
+import os
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from lpg import storage
+from lpg.learned_rule import LPG
+from lpg.storage import RuleFileError, load_rule, save_rule, shipped_rules
+
+RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.device_get(RULE.init(jax.random.key(0)))
+
+
+@pytest.fixture
+def path(tmp_path, params):
+    file = tmp_path / "rule.safetensors"
+    save_rule(file, params, RULE.architecture(), {"meta_step": 3})
+    return file
+
+
+def test_round_trip_is_bit_exact(path, params):
+    loaded = load_rule(path)
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(loaded.params), strict=True):
+        assert a.dtype == b.dtype == np.float32
+        np.testing.assert_array_equal(a, b)
+    assert jax.tree.structure(params) == jax.tree.structure(loaded.params)
+    assert LPG.from_architecture(loaded.architecture) == RULE
+    assert loaded.provenance == {"meta_step": 3}
+
+
+def test_same_rule_gives_same_bytes_and_plain_safetensors(path, params, tmp_path):
+    again = tmp_path / "again.safetensors"
+    save_rule(again, params, RULE.architecture(), {"meta_step": 3})
+    assert again.read_bytes() == path.read_bytes()
+    tensors = load_file(path)  # by the library alone, without this project's reader
+    np.testing.assert_array_equal(tensors["lstm.wh"], params["lstm"]["wh"])
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["again.safetensors", "rule.safetensors"]
+
+
+def test_every_flipped_byte_is_noticed(path):
+    whole = path.read_bytes()
+    positions = np.random.default_rng(0).choice(len(whole), 60, replace=False)
+    for position in [*positions, 0, len(whole) - 1]:
+        data = bytearray(whole)
+        data[position] ^= 4
+        path.write_bytes(bytes(data))
+        try:
+            loaded = load_rule(path)
+        except RuleFileError:
+            continue
+        # Only blanks that pad the header may change unnoticed.
+        assert chr(whole[position]) == " ", position
+        assert loaded.provenance == {"meta_step": 3}
+
+
+def refused(path, message):
+    with pytest.raises(RuleFileError, match=message) as caught:
+        load_rule(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_refusals(path, tmp_path, params, monkeypatch):
+    whole = path.read_bytes()
+    refused(tmp_path / "missing.safetensors", "Cannot read")
+    refused(tmp_path, "Cannot read")
+    path.write_bytes(whole[:-10])
+    refused(path, "damaged or not a safetensors")
+    path.write_bytes(b"")
+    refused(path, "damaged or not a safetensors")
+    path.write_bytes(b"PK\x03\x04 not a rule at all")
+    refused(path, "damaged or not a safetensors")
+    save_file({"w": np.ones(3, np.float32)}, path)
+    refused(path, "not a rule")
+    path.write_bytes(whole)
+    monkeypatch.setattr(storage, "MAX_BYTES", 10)
+    refused(path, "more than the 10")
+
+
+def test_unknown_name_lists_the_shipped_rules():
+    assert "lpg-tabular" in shipped_rules()
+    with pytest.raises(RuleFileError, match="lpg-tabular"):
+        load_rule("no-such-rule")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite_rules_are_neither_written_nor_read(path, params, bad):
+    broken = jax.tree.map(np.array, params)
+    broken["lstm"]["b"][0] = bad
+    before = path.read_bytes()
+    with pytest.raises(RuleFileError, match="not finite"):
+        save_rule(path, broken, RULE.architecture(), {})
+    assert path.read_bytes() == before
+
+
+def test_other_dtype_and_other_version_are_refused(path, params, monkeypatch):
+    with pytest.raises(RuleFileError, match="float32"):
+        save_rule(path, jax.tree.map(np.float64, params), RULE.architecture(), {})
+    monkeypatch.setattr(storage, "VERSION", "2")
+    refused(path, "format version '1'")
+
+
+def test_failed_write_leaves_the_old_file(path, params, monkeypatch):
+    before = path.read_bytes()
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        save_rule(path, params, RULE.architecture(), {"meta_step": 4})
+    assert path.read_bytes() == before
+    assert [f.name for f in path.parent.iterdir()] == ["rule.safetensors"]
+
+
+def test_foreign_architecture_is_one_sentence():
+    with pytest.raises(ValueError, match="not 'lpg'"):
+        LPG.from_architecture({"rule": "other"})
+    with pytest.raises(ValueError, match="not one this version knows"):
+        LPG.from_architecture(json.loads('{"rule": "lpg", "colour": 3}'))

@@ -1,0 +1,81 @@
+"""The command end to end, and its refusals."""
+
+import json
+
+import jax
+import pytest
+
+from lpg.learned_rule import LPG
+from lpg.storage import save_rule
+from metatest.cli import main
+
+RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)
+
+
+@pytest.fixture
+def rule_file(tmp_path):
+    path = tmp_path / "rule.safetensors"
+    save_rule(path, jax.device_get(RULE.init(jax.random.key(0))), RULE.architecture(), {})
+    return path
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["metatest", *map(str, arguments)])
+    main()
+
+
+def test_writes_results_and_curves(rule_file, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    run(
+        monkeypatch, "--rule", rule_file, "--envs", "short", "--seeds", 2, "--updates", 6,
+        "--num-envs", 4, "--run-dir", out, "--baselines", "a2c",
+    )  # fmt: skip
+    results = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [(r["env"], r["algorithm"]) for r in results] == [("short", "lpg"), ("short", "a2c")]
+    assert [len(r["selection"]) for r in results] == [9, 3]
+    assert all(len(r["late_reward_per_step"]) == 2 for r in results)
+    assert (out / "curves.png").stat().st_size > 1000
+    assert "a2c" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--rule": "no-such-rule"}, "No rule named 'no-such-rule'"),
+        ({"--rule": "nowhere/rule.safetensors"}, "Cannot read the rule file"),
+        ({"--envs": "Pong"}, "Unknown environment 'Pong'"),
+        ({"--baselines": "ppo"}, "Unknown baseline 'ppo'"),
+        ({"--seeds": "0"}, "seeds must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    rule_file, tmp_path, monkeypatch, capsys, change, message
+):
+    options = {"--rule": rule_file, "--envs": "short", "--run-dir": tmp_path / "out"} | change
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, *(x for pair in options.items() for x in pair))
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and "\n" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_header_that_does_not_fit_the_tensors_is_refused(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "rule.safetensors"
+    params = jax.device_get(RULE.init(jax.random.key(0)))
+    save_rule(path, params, {**RULE.architecture(), "hidden_size": 5}, {})
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, "--rule", path, "--envs", "short", "--run-dir", tmp_path / "out")
+    assert caught.value.code == 2
+    assert "shapes" in capsys.readouterr().err
+
+
+def test_unwritable_run_directory(rule_file, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as caught:
+        run(
+            monkeypatch, "--rule", rule_file, "--envs", "short", "--run-dir",
+            tmp_path / "file" / "out",
+        )  # fmt: skip
+    assert caught.value.code == 1
+    assert "choose another --run-dir" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""Fresh agents under a frozen rule: learning, independence of lives, and chunking."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lpg.actor_critic import A2C
+from lpg.learned_rule import LPG, LPGTargets
+from metatest.evaluate import Algorithm, Budget, a2c, evaluate, late_rewards, suite_task
+from metatest.train_agent import Curve, train
+
+BUDGET = Budget(seeds=3, selection_seeds=1, updates=120, num_envs=16)
+
+
+def test_a2c_masters_the_short_chain():
+    """Optimal return is +1, a random policy's 0."""
+    result = evaluate(a2c(), "short", BUDGET)
+    assert all(value is not None and value > 0.9 for value in result.late_return)
+    assert len(result.selection) == 3 and len(result.late_reward_per_step) == 3
+    chosen = max(result.selection, key=lambda arm: arm[2])
+    assert (result.learning_rate, result.kl_cost) == (chosen[0], chosen[1])
+
+
+@dataclass(frozen=True)
+class Silent(LPG):
+    """A rule that asks for nothing: pi_hat = 0."""
+
+    def targets(self, rule_params, inputs):
+        shape = inputs.reward.shape
+        return LPGTargets(jnp.zeros(shape), jnp.full((*shape, self.prediction_size), 0.2))
+
+
+def test_a_rule_that_asks_for_nothing_teaches_nothing():
+    rule = Silent(hidden_size=4, prediction_size=5, embedding_size=2)
+    algorithm = Algorithm("silent", rule, (), uses_kl_cost=True)
+    budget = replace(BUDGET, updates=60)
+    task = suite_task(algorithm, "short", budget)
+    curve = train(
+        task, jax.random.key(0), np.full(4, 80.0), np.full(4, 1.0), 0.99, 60, num_points=1
+    )
+    # 4 lives x 16 environments x 1200 steps, at least 2,500 episodes of return +-1: 4.5 sigma.
+    assert np.abs(np.nanmean(curve.episode_return)) < 0.09
+
+
+@pytest.fixture(scope="module")
+def task():
+    return suite_task(a2c(), "short", replace(BUDGET, num_envs=4))
+
+
+def test_chunks_do_not_change_a_life(task):
+    rates, costs = np.array([20.0, 40.0]), np.zeros(2)
+    one = train(task, jax.random.key(1), rates, costs, 0.99, 12, num_points=1)
+    many = train(task, jax.random.key(1), rates, costs, 0.99, 12, num_points=4)
+    assert many.updates.tolist() == [3, 6, 9, 12]
+    np.testing.assert_allclose(many.reward_per_step.mean(axis=0), one.reward_per_step[0], atol=1e-6)
+
+
+def test_lives_do_not_touch_each_other(task):
+    """The first of three lives is the one that is lived alone."""
+    rates, costs = np.array([40.0, 80.0, 20.0]), np.zeros(3)
+    together = train(task, jax.random.key(2), rates, costs, 0.99, 20, num_points=5)
+    alone = train(task, jax.random.key(2), rates[:1], costs[:1], 0.99, 20, num_points=5)
+    np.testing.assert_allclose(together.reward_per_step[:, :1], alone.reward_per_step, atol=1e-6)
+
+
+def test_diverged_agents_are_reported(task):
+    with pytest.raises(FloatingPointError, match="1 of 2 agents"):
+        train(task, jax.random.key(3), np.array([20.0, np.nan]), np.zeros(2), 0.99, 2)
+
+
+def test_late_rewards_weigh_points_by_their_length():
+    """Updates 10, 19, 20: the last tenth begins after 18, so points 2 (9 long) and 3 (1 long)."""
+    curve = Curve(np.array([10, 19, 20]), np.array([[5.0], [1.0], [2.0]]), np.zeros((3, 1)))
+    np.testing.assert_allclose(late_rewards(curve), [(9 * 1.0 + 1 * 2.0) / 10])
+
+
+@pytest.mark.parametrize(
+    "change", [{"seeds": 0}, {"updates": 0}, {"gamma": 1.0}, {"selection_seeds": 0}]
+)
+def test_budget_refuses_nonsense(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        replace(BUDGET, **change)
+
+
+def test_a2c_refuses_nonsense():
+    with pytest.raises(ValueError, match="lam"):
+        A2C(lam=2.0)
