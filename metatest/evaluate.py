@@ -63,7 +63,9 @@ class Result:
     algorithm: str
     learning_rate: float  # of the arm chosen
     kl_cost: float
-    selection: list[list[float]]  # [learning rate, kl cost, late reward per step] of every arm
+    # [learning rate, kl cost, late reward per step] of every arm; None where an agent diverged
+    selection: list[list[float | None]]
+    diverged: int  # agents among the reported ones that ended with non-finite parameters
     updates: list[int]  # [P]
     reward_per_step: list[list[float]]  # [P, seeds]
     episode_return: list[list[float | None]]  # [P, seeds]
@@ -93,7 +95,13 @@ def evaluate(
         task, jax.random.fold_in(key, SELECTION), repeated[:, 0], repeated[:, 1],
         budget.gamma, num_updates, on_progress=on_progress,
     )  # fmt: skip
-    scores = late_rewards(curve).reshape(len(arms), -1).mean(axis=1)
+    scores = np.where(curve.diverged, -np.inf, late_rewards(curve))
+    scores = scores.reshape(len(arms), -1).mean(axis=1)
+    if np.isneginf(scores).all():
+        raise FloatingPointError(
+            f"Agents of {algorithm.name} on {env_name} diverged with every arm; this rule does not "
+            "suit the environment."
+        )
     learning_rate, kl_cost = arms[int(np.argmax(scores))]
     curve = train(
         task, jax.random.fold_in(key, REPORT), np.full(budget.seeds, learning_rate),
@@ -104,7 +112,8 @@ def evaluate(
         algorithm=algorithm.name,
         learning_rate=learning_rate,
         kl_cost=kl_cost,
-        selection=[[*arm, float(score)] for arm, score in zip(arms, scores, strict=True)],
+        selection=[[*arm, _with_none(score)] for arm, score in zip(arms, scores, strict=True)],
+        diverged=int(curve.diverged.sum()),
         updates=curve.updates.tolist(),
         reward_per_step=curve.reward_per_step.astype(float).tolist(),
         episode_return=_with_none(curve.episode_return),
@@ -158,9 +167,9 @@ def late_returns(curve: Curve) -> np.ndarray:
 
 
 def _with_none(values: Any) -> Any:
-    """Nested lists with None for NaN, which JSON has no word for."""
+    """Nested lists with None for NaN and infinities, which JSON has no word for."""
     if np.ndim(values) == 0:
-        return None if np.isnan(values) else float(values)
+        return float(values) if np.isfinite(values) else None
     return [_with_none(v) for v in values]
 
 

@@ -34,7 +34,16 @@ def _cell(values: list[Any], digits: int) -> str:
 
 def as_table(results: list[Result]) -> Table:
     table = Table(title="Fresh agents, last tenth of life (mean ± standard error over seeds)")
-    for heading in ("environment", "algorithm", "lr", "alpha_y", "reward/step", "return", "random"):
+    for heading in (
+        "environment",
+        "algorithm",
+        "lr",
+        "alpha_y",
+        "reward/step",
+        "return",
+        "random",
+        "diverged",
+    ):
         table.add_column(heading, justify="left" if len(table.columns) < 2 else "right")
     for result in results:
         table.add_row(
@@ -45,6 +54,7 @@ def as_table(results: list[Result]) -> Table:
             _cell(result.late_reward_per_step, 4),
             _cell(result.late_return, 3),
             f"{get_row(result.env).random_return:.3f}",
+            str(result.diverged),
         )
     return table
 

@@ -48,6 +48,7 @@ class Curve(NamedTuple):
     updates: np.ndarray  # i64 [P]: agent updates done at each point
     reward_per_step: np.ndarray  # f32 [P, N]: means since the point before
     episode_return: np.ndarray  # f32 [P, N]: mean undiscounted return; NaN where none finished
+    diverged: np.ndarray  # bool [N]: lives that ended with parameters that are not finite
 
 
 def born(task: Task, key: Array, hypers: Hypers) -> Life:
@@ -132,8 +133,6 @@ def train(
         learning_rate, kl_cost: alpha of each life.
         num_points: log points along the lives; everything between two is one program.
         on_progress: called with the number of updates done since the last call.
-
-    Raises FloatingPointError if an agent's parameters stop being finite.
     """
     num_lives = len(learning_rate)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_lives))
@@ -155,9 +154,9 @@ def train(
         returns = np.where(summary.count > 0, summary.return_sum / finished, np.nan)
         points.append((done, summary.reward_sum / steps, returns))
         on_progress(length)
-    _check_finite(lives)
+    finite = jax.vmap(lambda p: jnp.isfinite(optax.global_norm(p)))(lives.agent.params)
     updates, rewards, returns = zip(*points, strict=True)
-    return Curve(np.array(updates), np.stack(rewards), np.stack(returns))
+    return Curve(np.array(updates), np.stack(rewards), np.stack(returns), ~np.asarray(finite))
 
 
 def _run(task: Task, lives: Life, num_updates: Array) -> tuple[Life, EpisodeSummary]:
@@ -175,13 +174,3 @@ def _run(task: Task, lives: Life, num_updates: Array) -> tuple[Life, EpisodeSumm
 def _chunk_lengths(total: int, num_points: int) -> Iterator[int]:
     ends = np.unique(np.round(np.linspace(0, total, min(num_points, total) + 1)).astype(int))
     yield from (int(n) for n in np.diff(ends))
-
-
-def _check_finite(lives: Life) -> None:
-    finite = jax.vmap(lambda p: jnp.isfinite(optax.global_norm(p)))(lives.agent.params)
-    bad = int(jnp.sum(~finite))
-    if bad:
-        raise FloatingPointError(
-            f"{bad} of {finite.shape[0]} agents ended with parameters that are not finite; the "
-            "rule or its learning rates do not suit this environment."
-        )

@@ -34,7 +34,7 @@ def parse(arguments: list[str]) -> Command:
     preset = _preset_name(arguments)
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
-    default = Command(config=PRESETS[preset], run_dir=tyro.MISSING, preset=preset)
+    default = Command(config=PRESETS[preset], run_dir=Path("runs") / preset, preset=preset)
     return tyro.cli(Command, args=arguments, default=default, prog="metatrain")
 
 

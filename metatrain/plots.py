@@ -47,20 +47,29 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
     return np.where(present.any(axis=1), total / np.maximum(present.sum(axis=1), 1), np.nan)
 
 
+def _mean(curves: list[np.ndarray]) -> np.ndarray:
+    """Mean over environments, log line by log line, of those that are there."""
+    stacked = np.stack(curves)
+    present = ~np.isnan(stacked)
+    total = np.where(present, stacked, 0.0).sum(axis=0)
+    return np.where(present.any(axis=0), total / np.maximum(present.sum(axis=0), 1), np.nan)
+
+
 def draw_returns(records: list[dict[str, Any]], path: Path) -> None:
-    """Late-life return by environment, normalised from random (0) to best (1), by family."""
+    """Late-life return, normalised from random (0) to best (1): environments thin, mean thick."""
     names = list(records[0]["environments"])
     families = [f for f in FAMILIES if any(SUITE[n].family == f for n in names if n in SUITE)]
     figure, axes = plt.subplots(1, max(1, len(families)), figsize=(5 * len(families), 4))
     steps = [record["meta_step"] for record in records]
+    width = max(1, len(records) // 8)
     for axis, family in zip(np.atleast_1d(axes), families, strict=True):
+        curves = []
         for name in (n for n in names if n in SUITE and SUITE[n].family == family):
             row = SUITE[name]
-            values = _smooth(_series(records, name, "late_return"), max(1, len(records) // 12))
-            axis.plot(
-                steps, (values - row.random_return) / (row.best_return - row.random_return),
-                label=name,
-            )  # fmt: skip
+            scale = row.best_return - row.random_return
+            curves.append((_series(records, name, "late_return") - row.random_return) / scale)
+            axis.plot(steps, _smooth(curves[-1], width), label=name, linewidth=1, alpha=0.6)
+        axis.plot(steps, _smooth(_mean(curves), width), label="mean", color="black", linewidth=2.5)
         axis.axhline(0, color="grey", linestyle=":", linewidth=1)
         axis.set(title=family, xlabel="meta-step", ylabel="late-life return (0 random, 1 best)")
         axis.legend(fontsize=8)

@@ -9,6 +9,7 @@ import pytest
 
 from lpg.actor_critic import A2C
 from lpg.learned_rule import LPG, LPGTargets
+from metatest import evaluate as evaluate_module
 from metatest.evaluate import Algorithm, Budget, a2c, evaluate, late_rewards, suite_task
 from metatest.train_agent import Curve, train
 
@@ -20,7 +21,7 @@ def test_a2c_masters_the_short_chain():
     result = evaluate(a2c(), "short", BUDGET)
     assert all(value is not None and value > 0.9 for value in result.late_return)
     assert len(result.selection) == 3 and len(result.late_reward_per_step) == 3
-    chosen = max(result.selection, key=lambda arm: arm[2])
+    chosen = max((arm for arm in result.selection if arm[2] is not None), key=lambda arm: arm[2])
     assert (result.learning_rate, result.kl_cost) == (chosen[0], chosen[1])
 
 
@@ -67,13 +68,37 @@ def test_lives_do_not_touch_each_other(task):
 
 
 def test_diverged_agents_are_reported(task):
-    with pytest.raises(FloatingPointError, match="1 of 2 agents"):
-        train(task, jax.random.key(3), np.array([20.0, np.nan]), np.zeros(2), 0.99, 2)
+    curve = train(task, jax.random.key(3), np.array([20.0, np.nan]), np.zeros(2), 0.99, 2)
+    assert curve.diverged.tolist() == [False, True]
+
+
+def test_an_arm_that_diverges_is_never_chosen(monkeypatch):
+    """The first arm's agents diverge with the best reward; the third is the best that remains."""
+
+    def planted(task, key, rates, *rest, **options):
+        n = len(rates)
+        rewards = np.array([[9.0, 1.0, 2.0]]) if n == 3 else np.ones((1, n))
+        diverged = np.array([True, False, False]) if n == 3 else np.zeros(n, bool)
+        return Curve(np.array([4]), rewards, np.zeros((1, n)), diverged)
+
+    monkeypatch.setattr(evaluate_module, "train", planted)
+    result = evaluate(a2c(), "short", replace(BUDGET, seeds=2))
+    assert result.learning_rate == 80.0
+    assert [arm[2] for arm in result.selection] == [None, 1.0, 2.0]
+
+    def all_diverge(*arguments, **options):
+        return planted(*arguments, **options)._replace(diverged=np.ones(3, bool))
+
+    monkeypatch.setattr(evaluate_module, "train", all_diverge)
+    with pytest.raises(FloatingPointError, match="every arm"):
+        evaluate(a2c(), "short", BUDGET)
 
 
 def test_late_rewards_weigh_points_by_their_length():
     """Updates 10, 19, 20: the last tenth begins after 18, so points 2 (9 long) and 3 (1 long)."""
-    curve = Curve(np.array([10, 19, 20]), np.array([[5.0], [1.0], [2.0]]), np.zeros((3, 1)))
+    curve = Curve(
+        np.array([10, 19, 20]), np.array([[5.0], [1.0], [2.0]]), np.zeros((3, 1)), np.zeros(1, bool)
+    )
     np.testing.assert_allclose(late_rewards(curve), [(9 * 1.0 + 1 * 2.0) / 10])
 
 

@@ -1,0 +1,122 @@
+"""The command line: presets, overrides, refusals; and, slowly, signals and kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from metatrain.cli import main, parse
+from metatrain.presets import ALL_ENVIRONMENTS, PRESETS
+
+TINY_RUN = [
+    "--preset",
+    "quick",
+    "--envs",
+    "short",
+    "--lifetimes",
+    "2",
+    "--num-envs",
+    "4",
+    "--num-steps",
+    "5",
+    "--num-updates",
+    "2",
+    "--rule.hidden-size",
+    "8",
+    "--log-every",
+    "2",
+    "--checkpoint-every",
+    "4",
+]
+
+
+def test_paper_preset_is_table_2():
+    paper = PRESETS["paper"]
+    assert (paper.lifetimes, paper.num_envs, paper.num_steps, paper.num_updates) == (960, 64, 20, 5)
+    assert len(ALL_ENVIRONMENTS) == 15 and paper.envs == ALL_ENVIRONMENTS
+    assert (paper.meta_learning_rate, paper.bandit_temperature) == (1e-4, 0.1)
+    assert (paper.bandit_exploration, paper.prediction_entropy_cost) == (0.2, 1e-3)
+    assert (paper.pi_hat_cost, paper.y_hat_cost) == (1e-3, 1e-3)
+    assert set(paper.gammas) == {0.99, 0.995} and set(paper.policy_entropy_costs) == {0.01, 0.02}
+    interactions = paper.meta_steps * paper.interactions_per_meta_step
+    assert abs(interactions / 1e10 - 1) < 1e-3
+
+
+def test_any_field_overrides_the_preset(tmp_path):
+    command = parse([*TINY_RUN, "--run-dir", str(tmp_path), "--seed", "7", "--meta-steps", "9"])
+    assert (command.config.seed, command.config.meta_steps) == (7, 9)
+    assert command.config.envs == ("short",) and command.config.rule.hidden_size == 8
+    assert command.config.meta_learning_rate == PRESETS["quick"].meta_learning_rate
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "nowhere"], "Unknown preset 'nowhere'"),
+        (["--preset", "quick", "--lifetimes", "7"], "multiple of the 6 environments"),
+        (["--preset", "quick", "--envs", "mars"], "Unknown environment 'mars'"),
+        (["--preset", "quick", "--log-every", "0"], "log_every must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    run_dir = tmp_path / "run"
+    monkeypatch.setattr("sys.argv", ["metatrain", *arguments, "--run-dir", str(run_dir)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and "\n" not in error
+    assert not run_dir.exists()
+
+
+def start(run_dir, *extra):
+    command = [sys.executable, "-m", "metatrain", *TINY_RUN, "--run-dir", str(run_dir), *extra]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path, seconds=300):
+    for _ in range(seconds * 20):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+def lines(run_dir):
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    for record in records:
+        del record["seconds"], record["interactions_per_second"]
+    return records
+
+
+@pytest.mark.slow
+def test_killed_run_ends_in_the_same_bytes(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole, "--meta-steps", "200").wait() == 0
+    process = start(killed, "--meta-steps", "200")
+    wait_for(killed / "checkpoints" / "4" / "_CHECKPOINT_METADATA")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(lines(killed)) < 100
+    assert start(killed, "--meta-steps", "200").wait() == 0
+    assert (whole / "rule.safetensors").read_bytes() == (killed / "rule.safetensors").read_bytes()
+    assert lines(whole) == lines(killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_exit_cleanly(tmp_path, number):
+    process = start(tmp_path, "--meta-steps", "100000")
+    wait_for(tmp_path / "checkpoints" / "4" / "_CHECKPOINT_METADATA")
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and "Saved at meta-step" in out
+    reached = int(out.split("Saved at meta-step ")[1].split(";")[0])
+    assert (tmp_path / "checkpoints" / str(reached)).exists()
+    assert lines(tmp_path)[-1]["meta_step"] == reached
