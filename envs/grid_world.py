@@ -250,15 +250,13 @@ class RandomGridWorld(GridWorld):
         """Agent and objects on distinct free cells."""
         uniforms = jax.random.uniform(key, (1 + self.num_objects,), jnp.float32)
         free = free_cells(params.wall)
-        agent_rank = free.draw(uniforms[0])
-        taken, cells = [agent_rank], []
-        for i in range(self.num_objects):
-            rank = free.draw(uniforms[1 + i], taken)
-            taken.append(jnp.where(params.object_valid[i], rank, NO_RANK))
-            cells.append(free.cell(rank))
+        ranks = []  # of the agent and the objects; padded objects come last and disturb none
+        for i in range(1 + self.num_objects):
+            ranks.append(free.draw(uniforms[i], ranks))
+        agent_cell, *cells = [free.cell(rank) for rank in ranks]
         state = GridWorldState(
             time=jnp.int32(0),
-            agent_cell=free.cell(agent_rank),
+            agent_cell=agent_cell,
             object_cell=jnp.stack(cells),
             present=jnp.asarray(params.object_valid),
         )

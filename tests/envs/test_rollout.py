@@ -150,6 +150,8 @@ def test_extreme_draws_choose_the_first_and_the_last_valid_action():
 
 
 def test_bfloat16_logits_are_sampled_in_float32():
-    logits = jnp.zeros((1, 18), jnp.bfloat16)
-    largest = np.nextafter(np.float32(1), np.float32(0))
-    assert sample_action(logits, jnp.array([largest])) == 17
+    logits = jax.random.normal(jax.random.key(5), (20_000, 18)).astype(jnp.bfloat16)
+    uniform = jax.random.uniform(jax.random.key(6), (20_000,))
+    np.testing.assert_array_equal(
+        sample_action(logits, uniform), sample_action(logits.astype(jnp.float32), uniform)
+    )

@@ -1,5 +1,7 @@
 """The suite against the paper's tables typed out here, cohorts and their padding, and pictures."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +92,12 @@ def test_all_environments_form_six_cohorts_in_order():
         stack(("dense", "rand_dense"))
     with pytest.raises(ValueError, match="do not share"):
         stack(("short", "distractor"))
+
+
+def test_random_worlds_of_different_sizes_form_no_cohort(monkeypatch):
+    """Their observations differ in shape, even where the agent's architecture is the same."""
+    monkeypatch.setitem(SUITE, "rand_small", replace(SUITE["rand_small"], agent="C(16)-D(32)"))
+    assert cohorts(("rand_small", "rand_dense")) == (("rand_small",), ("rand_dense",))
 
 
 def _play(env, params, num_actions):
