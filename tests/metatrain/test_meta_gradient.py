@@ -28,7 +28,10 @@ from planted_window import (
 
 from lpg.learned_rule import LPG
 from lpg.optimizers import make_optimizer
+from lpg.rule import rule_inputs
+from lpg.update import agent_outputs, agent_step
 from metatrain import window as window_module
+from metatrain.outer_objective import critic_step, outer_advantage, outer_loss
 from metatrain.presets import MetaTrainConfig
 from metatrain.window import window_loss
 
@@ -129,13 +132,47 @@ def test_matches_central_differences(num_updates):
     np.testing.assert_allclose(window.total, window.losses.mean(), rtol=1e-12)
     gradients = np.stack([window.gradient, *window.loss_gradients])
     expected = directions @ gradients.T
-    print(
-        np.linalg.norm(gradients, axis=1),
-        np.abs(expected).min(0),
-        (np.abs(slopes - expected) / np.abs(expected)).max(0),
-    )
     assert (np.linalg.norm(gradients, axis=1) > 1e-3).all(), "flat: nothing would be tested"
     np.testing.assert_allclose(slopes, expected, rtol=1e-6)
+
+
+def loss_alone(cohort, lifetime, eta, num_updates):
+    """One lifetime's window written out in the order of time, without scan, vmap or remat."""
+    mask, hypers = lifetime.env_params, lifetime.hypers
+    agent, critic = lifetime.agent, lifetime.critic
+    trajectory, pi_hat, y_hat = lifetime.trajectory, [], []
+    for k in range(num_updates):
+        outputs = agent_outputs(cohort.agent, agent.params, trajectory.observation, mask)
+        targets = RULE.targets(eta, rule_inputs(outputs, trajectory, hypers.gamma))
+        agent = agent_step(
+            RULE, cohort.agent, cohort.optimizer, agent, trajectory, mask, targets, hypers
+        )
+        critic = critic_step(
+            cohort.critic, cohort.critic_optimizer, critic, trajectory, hypers.gamma, 0.95, 0.3
+        )
+        pi_hat.append(jnp.mean(targets.pi_hat**2))
+        y_hat.append(jnp.mean(jnp.sum(targets.y_hat**2, axis=-1)))
+        trajectory = jax.tree.map(lambda x, k=k: x[k], lifetime.rollout.env_state.trajectories)
+    outputs = agent_outputs(cohort.agent, agent.params, trajectory.observation, mask)
+    advantage = outer_advantage(cohort.critic, critic.params, trajectory, hypers.gamma, 0.95)
+    # The running moments are this batch's own where there has been none before.
+    advantage = (advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-6)
+    squares = sum(pi_hat) / num_updates, sum(y_hat) / num_updates
+    parts = outer_loss(
+        outputs, trajectory, advantage, *squares, lifetime.policy_entropy_cost, 1e-3, 1e-3, 1e-3
+    )
+    return parts.total
+
+
+def test_window_equals_lifetimes_one_by_one():
+    cohorts, lifetimes = planted(3, make_optimizer("adam"))
+    eta, unravel = eta_and_unravel()
+    alone = []
+    for cohort, cohort_lifetimes in zip(cohorts, lifetimes, strict=True):
+        loss = jax.jit(lambda life, eta, c=cohort: loss_alone(c, life, eta, 3))
+        for i in range(LIVES):
+            alone.append(loss(jax.tree.map(lambda x, i=i: x[i], cohort_lifetimes), unravel(eta)))
+    np.testing.assert_allclose(differentiated(3).losses, alone, rtol=1e-9)
 
 
 def y_hat_norms(jacobian):
