@@ -48,42 +48,31 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.LatestN(KEEP),
                 cleanup_tmp_directories=True,
-                enable_async_checkpointing=True,
+                # A write in the background would report a full disk from a thread of its own.
+                enable_async_checkpointing=False,
             ),
         )
 
     def save(self, meta_step: int, state: EngineState) -> None:
-        """Write in the background; an error of the previous write surfaces here.
+        """Write a checkpoint and the list of its files' digests.
 
-        The arrays are copied first: the engine donates its state, so their memory is reused.
+        Raises CheckpointError where it could not be written; older ones stay as they were.
         """
         leaves = _named_leaves(state)
         metadata = {"digest": _digest(leaves), "meta_step": meta_step}
         try:
-            self._finish()
             self._manager.save(
                 meta_step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(leaves), metadata=ocp.args.JsonSave(metadata)
                 ),
             )
+            self._manager.wait_until_finished()
+            folder = self.directory / str(meta_step)
+            data = json.dumps(_file_digests(folder), indent=1).encode()
+            write_atomically(folder / MANIFEST, data)
         except Exception as error:
             raise self._write_error(meta_step, error) from error
-
-    def wait(self) -> None:
-        """Until everything is on disk. Raises CheckpointError where it could not be written."""
-        try:
-            self._finish()
-        except Exception as error:
-            raise self._write_error(None, error) from error
-
-    def _finish(self) -> None:
-        self._manager.wait_until_finished()
-        for step in self._manager.all_steps():
-            folder = self.directory / str(step)
-            if not (folder / MANIFEST).exists():
-                data = json.dumps(_file_digests(folder), indent=1).encode()
-                write_atomically(folder / MANIFEST, data)
 
     def restore_newest(self, like: EngineState) -> Restored | None:
         """The newest intact checkpoint, or None in an empty directory.
@@ -134,13 +123,13 @@ class Checkpoints:
         if steps:
             self._manager.reload()
 
-    def _write_error(self, meta_step: int | None, error: Exception) -> CheckpointError:
-        which = "A checkpoint" if meta_step is None else f"The checkpoint of meta-step {meta_step}"
+    def _write_error(self, meta_step: int, error: Exception) -> CheckpointError:
         reason = " ".join(str(error).split())
         cause = "the disk is full" if "space left" in reason.lower() else reason[:200]
         return CheckpointError(
-            f"{which} could not be written to {self.directory} ({cause}); make room or fix the "
-            "directory and run the same command again, it resumes from the newest one there."
+            f"The checkpoint of meta-step {meta_step} could not be written to {self.directory} "
+            f"({cause}); make room or fix the directory and run the same command again, it resumes "
+            "from the newest one there."
         )
 
 

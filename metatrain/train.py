@@ -78,7 +78,6 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
                     checkpoints.save(meta_step, state)
                     directory.save_rule(state.rule_params, meta_step)
                     draw_all(options.run_dir)
-        checkpoints.wait()
     finally:
         directory.close()
     return meta_step

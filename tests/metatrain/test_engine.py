@@ -110,7 +110,6 @@ def test_checkpoint_restores_every_leaf_and_run_goes_on_alike(engine, key, tmp_p
     state, _ = run(engine, engine.init(key), 2)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(2, state)
-    checkpoints.wait()
     kept = leaves(state)
     restored = Checkpoints(tmp_path).restore_newest(jax.eval_shape(engine.init, key))
     assert restored is not None and restored.meta_step == 2
@@ -145,7 +144,6 @@ def test_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
     first = leaves(state)
     state, _ = run(engine, state, 1)
     checkpoints.save(2, state)
-    checkpoints.wait()
     newest = tmp_path / "checkpoints" / "2"
     if not manifest:
         (newest / checkpoint_module.MANIFEST).unlink()
@@ -162,7 +160,6 @@ def test_no_intact_checkpoint_is_an_error(engine, key, tmp_path):
     state, _ = run(engine, engine.init(key), 1)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, state)
-    checkpoints.wait()
     damage(tmp_path / "checkpoints" / "1", "flip")
     with pytest.raises(CheckpointError, match="None of the checkpoints"):
         Checkpoints(tmp_path).restore_newest(jax.eval_shape(engine.init, key))
@@ -209,7 +206,6 @@ def test_failed_write_leaves_the_older_checkpoint(engine, key, tmp_path, monkeyp
     state, _ = run(engine, engine.init(key), 1)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, state)
-    checkpoints.wait()
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
