@@ -17,6 +17,11 @@ from metatrain.run_directory import RunDirectory, RunDirectoryError
 from metatrain.train import RunOptions, train
 
 
+# Reading a damaged checkpoint without its list of files fails inside orbax's threads, which
+# complain whenever they get to it: possibly during a later test of this file.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 def run(engine, state, steps):
     return engine.run(state, jnp.int32(steps))
 
@@ -131,8 +136,6 @@ def damage(folder, how):
         largest.write_bytes(bytes(data[: len(data) // 2]))
 
 
-# Without its list of files a truncated checkpoint fails inside orbax's threads, noisily.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["flip", "truncate"])
 @pytest.mark.parametrize("manifest", [True, False])
 def test_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
