@@ -16,7 +16,6 @@ from metatrain.metrics import as_record
 from metatrain.run_directory import RunDirectory, RunDirectoryError
 from metatrain.train import RunOptions, train
 
-
 # Reading a damaged checkpoint without its list of files fails inside orbax's threads, which
 # complain whenever they get to it: possibly during a later test of this file.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
