@@ -80,6 +80,12 @@ def start(run_dir, *extra):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def finish(process):
+    """Wait for the end, which must be a good one; reads and closes the pipes."""
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+
+
 def wait_for(path, seconds=300):
     for _ in range(seconds * 20):
         if path.exists():
@@ -98,13 +104,14 @@ def lines(run_dir):
 @pytest.mark.slow
 def test_killed_run_ends_in_the_same_bytes(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole, "--meta-steps", "200").wait() == 0
+    finish(start(whole, "--meta-steps", "200"))
     process = start(killed, "--meta-steps", "200")
     wait_for(killed / "checkpoints" / "4" / "_CHECKPOINT_METADATA")
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
     assert len(lines(killed)) < 100
-    assert start(killed, "--meta-steps", "200").wait() == 0
+    finish(start(killed, "--meta-steps", "200"))
     assert (whole / "rule.safetensors").read_bytes() == (killed / "rule.safetensors").read_bytes()
     assert lines(whole) == lines(killed)
 
