@@ -14,8 +14,9 @@ from envs.suite import get_row
 from lpg.compilation_cache import enable_compilation_cache
 from lpg.learned_rule import LPG
 from lpg.storage import load_rule
-from metatest.evaluate import Algorithm, Budget, Result, a2c, evaluate, total_updates
-from metatest.report import append_result, as_table, draw_curves
+from metatest.evaluate import Algorithm, Budget, a2c, evaluate, total_updates
+from metatest.report import as_table, draw_curves
+from metatest.results import Result, append_result
 
 BASELINES = {"a2c": a2c}
 

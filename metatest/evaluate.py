@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,9 +12,9 @@ from lpg.actor_critic import A2C
 from lpg.agents import make_agent
 from lpg.optimizers import make_optimizer
 from lpg.rule import RuleParams, UpdateRule
-from metatest.train_agent import Curve, Task, train
+from metatest.results import Result, late_returns, late_rewards, with_none
+from metatest.train_agent import Task, train
 
-LATE = 0.1  # the last tenth of a life
 SELECTION, REPORT = 1, 2  # streams of keys
 
 
@@ -55,24 +54,6 @@ class Budget:
         return max(1, get_row(env_name).lifetime_steps // (self.num_envs * self.num_steps))
 
 
-@dataclass(frozen=True)
-class Result:
-    """One algorithm on one environment."""
-
-    env: str
-    algorithm: str
-    learning_rate: float  # of the arm chosen
-    kl_cost: float
-    # [learning rate, kl cost, late reward per step] of every arm; None where an agent diverged
-    selection: list[list[float | None]]
-    diverged: int  # agents among the reported ones that ended with non-finite parameters
-    updates: list[int]  # [P]
-    reward_per_step: list[list[float]]  # [P, seeds]
-    episode_return: list[list[float | None]]  # [P, seeds]
-    late_reward_per_step: list[float]  # [seeds], last tenth of life
-    late_return: list[float | None]  # [seeds], mean over the log points of the last tenth
-
-
 def a2c() -> Algorithm:
     """A2C with the published settings; its learning rate comes from the same arms."""
     return Algorithm("a2c", A2C(), (), uses_kl_cost=False)
@@ -108,17 +89,21 @@ def evaluate(
         np.full(budget.seeds, kl_cost), budget.gamma, num_updates, on_progress=on_progress,
     )  # fmt: skip
     return Result(
+        suite="published",
         env=env_name,
         algorithm=algorithm.name,
         learning_rate=learning_rate,
         kl_cost=kl_cost,
-        selection=[[*arm, _with_none(score)] for arm, score in zip(arms, scores, strict=True)],
+        selection=[[*arm, with_none(score)] for arm, score in zip(arms, scores, strict=True)],
         diverged=int(curve.diverged.sum()),
         updates=curve.updates.tolist(),
+        interactions=(curve.updates * budget.num_envs * budget.num_steps).tolist(),
         reward_per_step=curve.reward_per_step.astype(float).tolist(),
-        episode_return=_with_none(curve.episode_return),
+        episode_return=with_none(curve.episode_return),
         late_reward_per_step=late_rewards(curve).astype(float).tolist(),
-        late_return=_with_none(late_returns(curve)),
+        late_return=with_none(late_returns(curve)),
+        random_return=row.random_return,
+        reference_return=row.best_return,
     )
 
 
@@ -142,35 +127,6 @@ def suite_task(algorithm: Algorithm, env_name: str, budget: Budget) -> Task:
 def total_updates(algorithms: list[Algorithm], env_names: tuple[str, ...], budget: Budget) -> int:
     """Updates that `evaluate` reports as progress, both phases."""
     return sum(2 * budget.lifetime(name) for name in env_names) * len(algorithms)
-
-
-def late_points(curve: Curve) -> np.ndarray:
-    """bool [P]: the log points within the last tenth of life, at least one."""
-    late = curve.updates > (1 - LATE) * curve.updates[-1]
-    late[-1] = True
-    return late
-
-
-def late_rewards(curve: Curve) -> np.ndarray:
-    """f32 [N]: mean reward per step over the last tenth."""
-    late = late_points(curve)
-    lengths = np.diff(np.concatenate([[0], curve.updates]))[late]
-    return np.average(curve.reward_per_step[late], axis=0, weights=lengths)
-
-
-def late_returns(curve: Curve) -> np.ndarray:
-    """f32 [N]: mean episode return over the last tenth; NaN where no episode finished."""
-    values = curve.episode_return[late_points(curve)]
-    present = ~np.isnan(values)
-    total = np.where(present, values, 0.0).sum(axis=0)
-    return np.where(present.any(axis=0), total / np.maximum(present.sum(axis=0), 1), np.nan)
-
-
-def _with_none(values: Any) -> Any:
-    """Nested lists with None for NaN and infinities, which JSON has no word for."""
-    if np.ndim(values) == 0:
-        return float(values) if np.isfinite(values) else None
-    return [_with_none(v) for v in values]
 
 
 def _stable_hash(name: str) -> int:

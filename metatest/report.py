@@ -1,7 +1,5 @@
 """What a meta-test shows: a table, results.jsonl, and learning curves."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from rich.table import Table
 
-from envs.suite import get_row
-from metatest.evaluate import Result
+from metatest.results import Result
 
 
 def mean_and_error(values: list[Any]) -> tuple[float, float]:
@@ -53,16 +50,10 @@ def as_table(results: list[Result]) -> Table:
             f"{result.kl_cost:g}" if result.kl_cost else "-",
             _cell(result.late_reward_per_step, 4),
             _cell(result.late_return, 3),
-            f"{get_row(result.env).random_return:.3f}",
+            _cell([result.random_return], 3),
             str(result.diverged),
         )
     return table
-
-
-def append_result(run_dir: Path, result: Result) -> None:
-    """One JSON object per environment and algorithm."""
-    with (run_dir / "results.jsonl").open("a") as file:
-        file.write(json.dumps(asdict(result)) + "\n")
 
 
 def draw_curves(results: list[Result], path: Path) -> None:

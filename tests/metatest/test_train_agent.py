@@ -10,7 +10,8 @@ import pytest
 from lpg.actor_critic import A2C
 from lpg.learned_rule import LPG, LPGTargets
 from metatest import evaluate as evaluate_module
-from metatest.evaluate import Algorithm, Budget, a2c, evaluate, late_rewards, suite_task
+from metatest.evaluate import Algorithm, Budget, a2c, evaluate, suite_task
+from metatest.results import late_rewards
 from metatest.train_agent import Curve, train
 
 BUDGET = Budget(seeds=3, selection_seeds=1, updates=120, num_envs=16)

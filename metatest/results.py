@@ -1,0 +1,99 @@
+"""What one algorithm achieved on one environment, and results.jsonl, which holds it."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metatest.train_agent import Curve
+
+LATE = 0.1  # the last tenth of a life
+
+
+@dataclass(frozen=True)
+class Result:
+    """P log points, S seeds. Seeds on which the arm was chosen are not among the S."""
+
+    suite: str  # "published", "gymnax" or "atari"
+    env: str
+    algorithm: str
+    learning_rate: float  # of the arm chosen
+    kl_cost: float  # 0 where the algorithm has none
+    # [learning rate, kl cost, late reward per step] of every arm; None where an agent diverged
+    selection: list[list[float | None]]
+    diverged: int  # agents among the S that ended with non-finite parameters
+    updates: list[int]  # [P] agent updates done
+    interactions: list[int]  # [P] environment steps of one agent (Atari: times 4 for frames)
+    reward_per_step: list[list[float]]  # [P, S] as the agent saw it (Atari: clipped)
+    episode_return: list[list[float | None]]  # [P, S] undiscounted, unclipped, unscaled
+    late_reward_per_step: list[float]  # [S] last tenth of life
+    late_return: list[float | None]  # [S] mean over the log points of the last tenth
+    random_return: float | None  # of a uniformly random policy, where known
+    reference_return: float | None  # what 1.0 means in normalised scores: optimum, best or human
+
+    def normalised(self) -> list[float | None]:
+        """[S] (late return - random) / (reference - random); Nones where unknown."""
+        if self.random_return is None or self.reference_return is None:
+            return [None] * len(self.late_return)
+        span = self.reference_return - self.random_return
+        return [None if r is None else (r - self.random_return) / span for r in self.late_return]
+
+
+def append_result(run_dir: Path, result: Result) -> None:
+    """One JSON object per environment and algorithm."""
+    with (run_dir / "results.jsonl").open("a") as file:
+        file.write(json.dumps(asdict(result)) + "\n")
+
+
+def load_results(run_dir: Path) -> list[Result]:
+    """Raises ValueError where the file is absent or a line is not one that this version wrote."""
+    path = run_dir / "results.jsonl"
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise ValueError(
+            f"Cannot read {path} ({error.strerror}); name a directory that metatest wrote."
+        ) from error
+    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _parse(path: Path, number: int, line: str) -> Result:
+    try:
+        row = json.loads(line)
+        return Result(**{field.name: row[field.name] for field in fields(Result)})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Line {number} of {path} is not a result that this version can read; "
+            "run metatest again with another --run-dir."
+        ) from error
+
+
+def late_points(curve: Curve) -> np.ndarray:
+    """bool [P]: the log points within the last tenth of life, at least one."""
+    late = curve.updates > (1 - LATE) * curve.updates[-1]
+    late[-1] = True
+    return late
+
+
+def late_rewards(curve: Curve) -> np.ndarray:
+    """f32 [N]: mean reward per step over the last tenth."""
+    late = late_points(curve)
+    lengths = np.diff(np.concatenate([[0], curve.updates]))[late]
+    return np.average(curve.reward_per_step[late], axis=0, weights=lengths)
+
+
+def late_returns(curve: Curve) -> np.ndarray:
+    """f32 [N]: mean episode return over the last tenth; NaN where no episode finished."""
+    values = curve.episode_return[late_points(curve)]
+    present = ~np.isnan(values)
+    total = np.where(present, values, 0.0).sum(axis=0)
+    return np.where(present.any(axis=0), total / np.maximum(present.sum(axis=0), 1), np.nan)
+
+
+def with_none(values: Any) -> Any:
+    """Nested lists with None for NaN and infinities, which JSON has no word for."""
+    if np.ndim(values) == 0:
+        return float(values) if np.isfinite(values) else None
+    return [with_none(v) for v in values]
