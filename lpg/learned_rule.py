@@ -1,7 +1,7 @@
 """Learned Policy Gradient as an `UpdateRule` (Oh et al. 2020, Eq. 2)."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 from envs.trajectory import Trajectory
 from lpg.network import LPGNetwork
 from lpg.rule import AgentOutputs, Heads, Hypers, RuleInputs, RuleParams, action_log_prob
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class LPGTargets(NamedTuple):
@@ -25,6 +27,8 @@ class LPG:
     prediction_size: int = 30  # m (section 4.1)
     embedding_size: int = 16  # phi: Dense(16)-Dense(1) (B.1)
     head_activation: Literal["relu", "none"] = "relu"  # between the LSTM and its heads
+    precision: Precision = "auto"
+    """Of the LSTM's activations and matmuls; auto is bfloat16 on GPU and TPU, float32 on CPU."""
 
     def __post_init__(self):
         for field in ("hidden_size", "prediction_size", "embedding_size"):
@@ -32,11 +36,22 @@ class LPG:
                 raise ValueError(f"LPG's {field} must be at least 1, got {getattr(self, field)}.")
         if self.head_activation not in ("relu", "none"):
             raise ValueError(f"head_activation must be relu or none, got {self.head_activation!r}.")
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"precision must be auto, float32 or bfloat16, got {self.precision!r}."
+            )
 
     @property
     def network(self) -> LPGNetwork:
+        on_cpu = jax.default_backend() == "cpu"
+        narrow = self.precision == "bfloat16" or (self.precision == "auto" and not on_cpu)
         return LPGNetwork(
-            self.hidden_size, self.prediction_size, self.embedding_size, self.head_activation
+            self.hidden_size,
+            self.prediction_size,
+            self.embedding_size,
+            self.head_activation,
+            dtype=jnp.bfloat16 if narrow else None,
+            feature_major=on_cpu,
         )
 
     def init(self, key: Array) -> RuleParams:
@@ -76,7 +91,9 @@ class LPG:
 
     def architecture(self) -> dict[str, Any]:
         """Plain JSON for a rule file's header; `from_architecture` reads it back."""
-        return {"rule": "lpg", **asdict(self)}
+        fields = asdict(self)
+        del fields["precision"]  # how to compute, not what the rule is
+        return {"rule": "lpg", **fields}
 
     @classmethod
     def from_architecture(cls, architecture: dict[str, Any]) -> "LPG":

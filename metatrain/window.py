@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from envs.rollout import EpisodeSummary, RolloutState, rollout
 from envs.trajectory import Trajectory
+from lpg.lstm import SAVED
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.update import AgentState, agent_outputs, agent_step
 from metatrain.cohort import Cohort, action_mask
@@ -119,7 +120,9 @@ def updated_agents(
         ]
         return tuple(stepped), tuple(target_squares(t) for t in targets)
 
-    update = jax.checkpoint(update) if config.remat else update
+    if config.remat:
+        keep = jax.checkpoint_policies.save_only_these_names(SAVED)
+        update = jax.checkpoint(update, policy=keep)
     agents = tuple(learner.agent for learner in carry)
     return update(rule_params, agents, tuple(learner.trajectory for learner in carry))
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 
 import tyro
 
+from lpg.learned_rule import Precision
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -29,6 +31,8 @@ class Benchmark:
     """Sizes to measure."""
     meta_steps: int = 3
     """Timed meta-steps after a first one."""
+    precision: Precision = "auto"
+    """Of the rule's LSTM."""
     no_remat: bool = False
     """Keep all activations instead of recomputing them."""
     output: str = ""
@@ -47,6 +51,7 @@ def measure(benchmark: Benchmark, lifetimes: int) -> dict:
         config,
         envs=benchmark.envs or config.envs,
         lifetimes=lifetimes,
+        rule=replace(config.rule, precision=benchmark.precision),
         remat=config.remat and not benchmark.no_remat,
     )
     engine = Engine(config.rule, config)
@@ -105,6 +110,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--preset", benchmark.preset, "--lifetimes"]
         command += [str(lifetimes), "--meta-steps", str(benchmark.meta_steps)]
         command += ["--envs", *benchmark.envs] if benchmark.envs else []
+        command += ["--precision", benchmark.precision]
         command += ["--no-remat"] if benchmark.no_remat else []
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
