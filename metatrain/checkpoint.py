@@ -5,9 +5,11 @@ of its files' SHA-256; a digest over the leaves is kept as well, for a checkpoin
 killed before it could make that list.
 """
 
+import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +22,8 @@ from orbax.checkpoint import checkpoint_managers
 from lpg.storage import write_atomically
 from metatrain.engine import EngineState
 
-# orbax narrates every step on this logger; what matters is raised.
-logging.getLogger("absl").setLevel(logging.ERROR)
+# orbax narrates every step here, and prints each traceback that it then raises.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 KEEP = 3  # newest checkpoints that stay
 MANIFEST = "files.sha256.json"
@@ -61,6 +63,7 @@ class Checkpoints:
         leaves = _named_leaves(state)
         metadata = {"digest": _digest(leaves), "meta_step": meta_step}
         try:
+            _require_room(self.directory, leaves)
             self._manager.save(
                 meta_step,
                 args=ocp.args.Composite(
@@ -131,6 +134,13 @@ class Checkpoints:
             f"({cause}); make room or fix the directory and run the same command again, it resumes "
             "from the newest one there."
         )
+
+
+def _require_room(directory: Path, leaves: dict[str, np.ndarray]) -> None:
+    """Raise OSError before orbax's many writers would each fail, and say so, on a full disk."""
+    needed = sum(x.nbytes for x in leaves.values())
+    if shutil.disk_usage(directory).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _file_digests(folder: Path) -> dict[str, str]:

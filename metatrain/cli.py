@@ -61,12 +61,18 @@ def main() -> None:
         sys.exit(_fail(error, 2))
     except (CheckpointError, MetaTrainingDiverged) as error:
         sys.exit(_fail(error, 1))
+    except OSError as error:
+        sentence = (
+            f"Cannot write to {command.run_dir} ({error.strerror}); make room and run the same "
+            "command again, it resumes from the newest checkpoint."
+        )
+        sys.exit(_fail(sentence, 1))
     if reached < command.config.meta_steps:
         print(f"Saved at meta-step {reached}; run the same command to go on.")
     else:
         print(f"Done: {command.run_dir / 'rule.safetensors'}, curves beside it.")
 
 
-def _fail(error: Exception, code: int) -> int:
+def _fail(error: Exception | str, code: int) -> int:
     print(f"metatrain: {error}", file=sys.stderr)
     return code

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from tensorboardX import SummaryWriter
 
 from lpg.rule import RuleParams
 from lpg.storage import save_rule, write_atomically
+from metatrain.event_log import EventLog
 from metatrain.presets import MetaTrainConfig
 
 # Fields that may differ when a run is taken up again: they say how long, not what.
@@ -25,7 +25,7 @@ class RunDirectory:
         """Create or take up `path`. Refuses a directory that another config made."""
         self.path = path
         self.config = config
-        self._writer: SummaryWriter | None = None
+        self._events: EventLog | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
             known = path / "config.json"
@@ -73,16 +73,15 @@ class RunDirectory:
                     break
                 kept.append(line)
         write_atomically(log, "".join(line + "\n" for line in kept).encode())
-        self._writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=meta_step + 1)
+        self._events = EventLog(self.path / "tensorboard", meta_step + 1)
 
     def log(self, record: dict[str, Any]) -> None:
         """One line of metrics.jsonl, and the same numbers for TensorBoard."""
         try:
             with (self.path / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(record) + "\n")
-            if self._writer is not None:
-                for tag, value in _scalars(record):
-                    self._writer.add_scalar(tag, value, record["meta_step"])
+            if self._events is not None:
+                self._events.add(record["meta_step"], _scalars(record))
         except OSError as error:
             raise RunDirectoryError(
                 f"Cannot write the log of {self.path} ({error.strerror}); make room and run the "
@@ -110,8 +109,8 @@ class RunDirectory:
             ) from error
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def _plain(config: MetaTrainConfig) -> dict[str, Any]:
