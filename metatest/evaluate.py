@@ -75,6 +75,8 @@ def evaluate(
     curve = train(
         task, jax.random.fold_in(key, SELECTION), repeated[:, 0], repeated[:, 1],
         budget.gamma, num_updates, on_progress=on_progress,
+        # All arms meet the same worlds: a short chain must not make its arm look good.
+        seeds=np.tile(np.arange(budget.selection_seeds), len(arms)),
     )  # fmt: skip
     scores = np.where(curve.diverged, -np.inf, late_rewards(curve))
     scores = scores.reshape(len(arms), -1).mean(axis=1)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from envs.rollout import EpisodeSummary, RolloutState, rollout, start
 from lpg.agents import Agent
@@ -126,6 +126,7 @@ def train(
     num_updates: int,
     num_points: int = 50,
     on_progress: Callable[[int], None] = lambda updates: None,
+    seeds: Int[np.ndarray, "N"] | None = None,
 ) -> Curve:
     """Train N fresh agents for `num_updates` updates each.
 
@@ -133,9 +134,11 @@ def train(
         learning_rate, kl_cost: alpha of each life.
         num_points: log points along the lives; everything between two is one program.
         on_progress: called with the number of updates done since the last call.
+        seeds: lives of equal seed have equal worlds, agents and draws; 0 to N - 1 by default.
     """
     num_lives = len(learning_rate)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(num_lives))
+    seeds = np.arange(num_lives) if seeds is None else seeds
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(seeds))
     hypers = Hypers(
         learning_rate=jnp.asarray(learning_rate, jnp.float32),
         kl_cost=jnp.asarray(kl_cost, jnp.float32),

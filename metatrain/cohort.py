@@ -56,7 +56,9 @@ def build_cohorts(rule: UpdateRule, config: MetaTrainConfig) -> tuple[Cohort, ..
     for names in cohorts(config.envs):
         env, base_params = stack(names)
         rows = [SUITE[name] for name in names]
-        cohort = make_cohort(rule, config, rows, env, base_params, first)
+        cohort = make_cohort(
+            rule, config, rows, env, base_params, config.lifetimes // len(config.envs), first
+        )
         built.append(cohort)
         first += cohort.num_lifetimes
     return tuple(built)
@@ -68,9 +70,16 @@ def make_cohort(
     rows: list[SuiteRow],
     env: Any,
     base_params: Any,
-    first_index: int,
+    lifetimes_per_env: int,
+    first_index: int = 0,
 ) -> Cohort:
-    """A cohort of any gymnax environment, its `rows` telling agent, arms and lifetime."""
+    """A cohort of any gymnax environment with discrete actions.
+
+    Args:
+        rows: per environment of the cohort, its name, agent, arms and lifetime.
+        base_params: the environments' EnvParams stacked [E, ...].
+        first_index: of the cohort's lifetimes among all, where an engine hosts several cohorts.
+    """
     row = rows[0]
     num_states = getattr(env, "num_states", 0)
     shape = observation_shape(env, base_params)
@@ -108,7 +117,7 @@ def make_cohort(
         ),
         random_return=np.array([r.random_return for r in rows], np.float32),
         best_return=np.array([r.best_return for r in rows], np.float32),
-        lifetimes_per_env=config.lifetimes // len(config.envs),
+        lifetimes_per_env=lifetimes_per_env,
         first_index=first_index,
     )
 

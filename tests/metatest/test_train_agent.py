@@ -114,3 +114,14 @@ def test_budget_refuses_nonsense(change):
 def test_a2c_refuses_nonsense():
     with pytest.raises(ValueError, match="lam"):
         A2C(lam=2.0)
+
+
+def test_arms_are_compared_on_the_same_worlds():
+    """Equal seeds and equal hyperparameters give equal lives, whatever their place."""
+    task = suite_task(a2c(), "short", BUDGET)
+    rates = np.array([20.0, 40.0, 20.0, 20.0])
+    seeds = np.array([0, 0, 0, 1])
+    curve = train(task, jax.random.key(0), rates, np.zeros(4), 0.99, 40, seeds=seeds)
+    first, other_rate, same, other_seed = curve.reward_per_step.T
+    np.testing.assert_array_equal(first, same)
+    assert (first != other_rate).any() and (first != other_seed).any()

@@ -85,7 +85,7 @@ def test_a_cohort_of_several_environments_equals_each_alone():
     for i, name in enumerate(cohort.names):
         rows = [SUITE[name]]
         env, base = window_module_stack(name)
-        alone_cohort = make_cohort(TINY.rule, config, rows, env, base, first_index=2 * i)
+        alone_cohort = make_cohort(TINY.rule, config, rows, env, base, 2, first_index=2 * i)
         alone_engine = Engine(TINY.rule, config, (alone_cohort,))
         alone = alone_engine.init(jax.random.key(0)).lifetimes[0]
         num_rows = alone.agent.params.shape[1]
@@ -109,7 +109,7 @@ def test_layout_of_lifetimes_does_not_matter():
     state = whole.init(jax.random.key(0))
     half_config = dataclasses.replace(config, lifetimes=2)
     env, base = window_module_stack("distractor")
-    cohort = make_cohort(TINY.rule, half_config, [SUITE["distractor"]], env, base, first_index=2)
+    cohort = make_cohort(TINY.rule, half_config, [SUITE["distractor"]], env, base, 2, first_index=2)
     half = Engine(TINY.rule, half_config, (cohort,)).init(jax.random.key(0))
     for a, b in zip(
         jax.tree.leaves(state.lifetimes[0].trajectory),
