@@ -85,7 +85,20 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         self, key: Array, state: DelayedChainState, action: Array | int, params: DelayedChainParams
     ) -> tuple[Array, DelayedChainState, Array, Array, dict[str, Array]]:
         """Only the first action counts; the last step pays +1 for the correct one, else -1."""
-        draws = jax.random.bits(key, (2,), jnp.uint32)
+        return self.step_with(self.draw_step(key), state, action, params)
+
+    def draw_step(self, key: Array) -> Array:
+        """A word for the coin and a word for the distractors."""
+        return jax.random.bits(key, (2,), jnp.uint32)
+
+    def step_with(
+        self,
+        draws: Array,
+        state: DelayedChainState,
+        action: Array | int,
+        params: DelayedChainParams,
+    ) -> tuple[Array, DelayedChainState, Array, Array, dict[str, Array]]:
+        """`step_env` on words already drawn."""
         first = state.time == 0
         chose_correctly = jnp.where(
             first, (action == state.correct_action).astype(jnp.int32), state.chose_correctly
@@ -103,20 +116,29 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
             chose_correctly=chose_correctly,
             noise=draws[1],
         )
-        observation = self.observe(key, state, action, params)
+        observation = self.observe(None, state, action, params)
         discount = jnp.where(terminated, 0.0, 1.0)
         return observation, state, reward, terminated, {"discount": discount}
 
     def reset_env(self, key: Array, params: DelayedChainParams) -> tuple[Array, DelayedChainState]:
         """A new correct action, visible in the observation."""
-        draws = jax.random.bits(key, (2,), jnp.uint32)
+        return self.reset_with(self.draw_reset(key), params)
+
+    def draw_reset(self, key: Array) -> Array:
+        """A word for the correct action and a word for the distractors."""
+        return jax.random.bits(key, (2,), jnp.uint32)
+
+    def reset_with(
+        self, draws: Array, params: DelayedChainParams
+    ) -> tuple[Array, DelayedChainState]:
+        """`reset_env` on words already drawn."""
         state = DelayedChainState(
             time=jnp.int32(0),
             correct_action=(draws[0] & 1).astype(jnp.int32),
             chose_correctly=jnp.int32(0),
             noise=draws[1],
         )
-        return self.observe(key, state, None, params), state
+        return self.observe(None, state, None, params), state
 
     def observe(
         self,

@@ -100,7 +100,16 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
         self, key: Array, state: GridWorldState, action: Array | int, params: GridWorldParams
     ) -> tuple[Array, GridWorldState, Array, Array, dict[str, Array]]:
         """Move or collect, pay, draw the end, remove; then the absent *before* may come back."""
-        uniforms = jax.random.uniform(key, (1 + self.num_draws,), jnp.float32)
+        return self.step_with(self.draw_step(key), state, action, params)
+
+    def draw_step(self, key: Array) -> Array:
+        """The uniforms of one step: its end, then the respawns."""
+        return jax.random.uniform(key, (1 + self.num_draws,), jnp.float32)
+
+    def step_with(
+        self, uniforms: Array, state: GridWorldState, action: Array | int, params: GridWorldParams
+    ) -> tuple[Array, GridWorldState, Array, Array, dict[str, Array]]:
+        """`step_env` on numbers already drawn."""
         agent_cell, collecting_cell = self._act(state.agent_cell, action, params)
         hit = state.present & (state.object_cell == collecting_cell)
         reward = jnp.sum(jnp.where(hit, params.object_reward, 0.0))
@@ -116,7 +125,7 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
             object_cell=object_cell,
             present=(state.present & ~hit) | back,
         )
-        observation = self.observe(key, state, action, params)
+        observation = self.observe(None, state, action, params)
         discount = jnp.where(terminated, 0.0, 1.0)
         return observation, state, reward, terminated, {"discount": discount}
 
@@ -192,14 +201,21 @@ class TabularGridWorld(GridWorld):
 
     def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
         """All objects present, the agent on any free cell, an object's cell included."""
+        return self.reset_with(self.draw_reset(key), params)
+
+    def draw_reset(self, key: Array) -> Array:
+        return jax.random.uniform(key, (), jnp.float32)
+
+    def reset_with(self, uniform: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
+        """`reset_env` on a number already drawn."""
         free = free_cells(params.wall)
         state = GridWorldState(
             time=jnp.int32(0),
-            agent_cell=free.cell(free.draw(jax.random.uniform(key, (), jnp.float32))),
+            agent_cell=free.cell(free.draw(uniform)),
             object_cell=jnp.asarray(params.object_cell),
             present=jnp.asarray(params.object_valid),
         )
-        return self.observe(key, state, None, params), state
+        return self.observe(None, state, None, params), state
 
     def observe(
         self, key: Array | None, state: GridWorldState, action: Action, params: GridWorldParams
@@ -248,7 +264,13 @@ class RandomGridWorld(GridWorld):
 
     def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
         """Agent and objects on distinct free cells."""
-        uniforms = jax.random.uniform(key, (1 + self.num_objects,), jnp.float32)
+        return self.reset_with(self.draw_reset(key), params)
+
+    def draw_reset(self, key: Array) -> Array:
+        return jax.random.uniform(key, (1 + self.num_objects,), jnp.float32)
+
+    def reset_with(self, uniforms: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
+        """`reset_env` on numbers already drawn."""
         free = free_cells(params.wall)
         ranks = []  # of the agent and the objects; padded objects come last and disturb none
         for i in range(1 + self.num_objects):
@@ -260,7 +282,7 @@ class RandomGridWorld(GridWorld):
             object_cell=jnp.stack(cells),
             present=jnp.asarray(params.object_valid),
         )
-        return self.observe(key, state, None, params), state
+        return self.observe(None, state, None, params), state
 
     def observe(
         self, key: Array | None, state: GridWorldState, action: Action, params: GridWorldParams

@@ -41,18 +41,38 @@ def sample_action(logits: Float[Array, "B A"], uniform: Float[Array, "B"]) -> In
     return jnp.sum(cumulative <= threshold, axis=-1, dtype=jnp.int32)
 
 
+class Draws(NamedTuple):
+    """What chance contributes to one step of one environment and to the reset after it.
+
+    For an environment with `draw_step`, `step_with`, `draw_reset` and `reset_with` these are the
+    numbers drawn, made for a whole rollout at once; for any other gymnax environment, the keys.
+    """
+
+    step: Any
+    reset: Any
+
+
+def draw(env: Any, key: Array) -> Draws:
+    """As gymnax's public `step` uses its key."""
+    key_step, key_reset = jax.random.split(key)
+    if hasattr(env, "draw_step"):
+        return Draws(env.draw_step(key_step), env.draw_reset(key_reset))
+    return Draws(key_step, key_reset)
+
+
 def step_and_reset(
-    env: Any, key: Array, state: Any, action: Int[Array, ""], env_params: Any
+    env: Any, draws: Draws, state: Any, action: Int[Array, ""], env_params: Any
 ) -> tuple[Any, Any, Array, Array, Array]:
     """One environment's step with autoreset: what gymnax's public `step` does, without its info.
 
     Returns observation, state, reward (float32), terminated, truncated.
     """
-    key_step, key_reset = jax.random.split(key)
-    observation, state, reward, terminated, _ = env.step_env(key_step, state, action, env_params)
+    drawn = hasattr(env, "draw_step")
+    step, reset = (env.step_with, env.reset_with) if drawn else (env.step_env, env.reset_env)
+    observation, state, reward, terminated, _ = step(draws.step, state, action, env_params)
     truncated = env.is_truncated(state, env_params)
     done = jnp.logical_or(terminated, truncated)
-    observation_reset, state_reset = env.reset_env(key_reset, env_params)
+    observation_reset, state_reset = reset(draws.reset, env_params)
 
     def select(fresh, current):
         return jax.tree.map(lambda a, b: jax.lax.select(done, a, b), fresh, current)
@@ -82,14 +102,16 @@ def rollout(
     num_envs = state.episode_return.shape[0]
     key_actions, key_steps = jax.random.split(key)
     uniforms = jax.random.uniform(key_actions, (num_steps, num_envs), jnp.float32)
-    step_keys = jax.random.split(key_steps, (num_steps, num_envs))
+    step_keys = jax.random.split(key_steps, num_steps * num_envs)
+    draws = jax.vmap(lambda k: draw(env, k))(step_keys)
+    draws = jax.tree.map(lambda x: x.reshape((num_steps, num_envs, *x.shape[1:])), draws)
     vmapped_step = jax.vmap(step_and_reset, in_axes=(None, 0, 0, 0, None))
 
     def step(carry: RolloutState, x):
-        uniform, keys = x
+        uniform, drawn = x
         action = sample_action(jax.lax.stop_gradient(policy(carry.observation)), uniform)
         observation, env_state, reward, terminated, truncated = vmapped_step(
-            env, keys, carry.env_state, action, env_params
+            env, drawn, carry.env_state, action, env_params
         )
         done = terminated | truncated
         total = carry.episode_return + reward
@@ -98,7 +120,7 @@ def rollout(
         return carry_next, (carry.observation, action, reward, terminated, truncated, finished)
 
     final, (observation, action, reward, terminated, truncated, finished) = jax.lax.scan(
-        step, state, (uniforms, step_keys)
+        step, state, (uniforms, draws)
     )
     observation = jnp.concatenate([observation, final.observation[None]])
     trajectory = Trajectory(observation, action, reward, terminated, truncated)

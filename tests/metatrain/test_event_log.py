@@ -1,6 +1,7 @@
 """TensorBoard reads back what was logged, and a full disk is met in the foreground."""
 
 import struct
+from pathlib import Path
 
 import pytest
 from tensorboardX.proto import event_pb2
@@ -32,7 +33,7 @@ def test_what_is_logged_can_be_read_before_closing(tmp_path):
 
 def test_a_full_disk_raises_where_it_is_met(tmp_path, monkeypatch):
     log = EventLog(tmp_path, 1)
-    full = open("/dev/full", "wb")
+    full = Path("/dev/full").open("wb")  # noqa: SIM115
     log._writer._py_recordio_writer._writer.close()
     monkeypatch.setattr(log._writer._py_recordio_writer, "_writer", full)
     with pytest.raises(OSError, match="No space left"):
