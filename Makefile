@@ -14,8 +14,8 @@ setup: .venv/.installed
 # Discover a rule in minutes on a CPU, then train fresh agents with it beside A2C.
 demo: setup
 	$(BIN)/metatrain --preset quick --run-dir runs/demo
-	$(BIN)/metatest --rule runs/demo/rule.safetensors --envs sparse short --seeds 8 --selection-seeds 2 \
-		--updates 800 --num-envs 16 --run-dir runs/demo/metatest --baselines a2c
+	$(BIN)/metatest --rule runs/demo/rule.safetensors --envs short long --seeds 8 --selection-seeds 4 \
+		--updates 400 --num-envs 16 --run-dir runs/demo/metatest --baselines a2c
 
 test: setup
 	$(BIN)/ruff format --check .

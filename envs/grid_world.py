@@ -6,45 +6,19 @@ actions 9..17, where the instance has 18, collect at these offsets without movin
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array
 
 from envs.free_cells import NO_RANK, free_cells
+from envs.grid_world_state import GridWorldParams, GridWorldState
 
 NUM_MOVES = 9
 STAY = 4
 Action = Array | int | None  # None where no action led to the state
-
-
-@struct.dataclass
-class GridWorldParams(environment.EnvParams):
-    """One instance; padded objects have `object_valid` False, padded cells are walls."""
-
-    height: Any = 1
-    width: Any = 1
-    wall: Any = None  # bool [max_cells]
-    object_reward: Any = None  # f32 [N]
-    p_terminate: Any = None  # f32 [N]
-    p_respawn: Any = None  # f32 [N]
-    object_valid: Any = None  # bool [N]
-    object_type: Any = None  # i32 [N], row of the published object list
-    object_cell: Any = None  # i32 [N], tabular worlds: fixed for the lifetime
-    num_actions: Any = 9  # 9 or 18
-    max_steps_in_episode: Any = 500
-
-
-@struct.dataclass
-class GridWorldState(environment.EnvState):
-    time: Any  # i32
-    agent_cell: Any  # i32
-    object_cell: Any  # i32 [N]
-    present: Any  # bool [N]
 
 
 class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
@@ -166,6 +140,11 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
 
     def sample_params(self, key: Array, params: GridWorldParams) -> GridWorldParams:
         """One lifetime's instance."""
+        raise NotImplementedError
+
+    def observe(
+        self, key: Array | None, state: GridWorldState, action: Action, params: GridWorldParams
+    ) -> Array:
         raise NotImplementedError
 
 

@@ -21,11 +21,10 @@ class A2CTargets(NamedTuple):
 
 @dataclass(frozen=True)
 class A2C:
-    """eta is empty; `hypers.kl_cost` is not read."""
+    """eta is empty. `hypers.kl_cost` weights the value's loss (0.5 is the published weight)."""
 
     lam: float = 0.95  # lambda of GAE
     entropy_cost: float = 0.01
-    value_cost: float = 0.5
 
     def __post_init__(self):
         if not 0.0 <= self.lam <= 1.0:
@@ -48,11 +47,10 @@ class A2C:
     def loss(
         self, outputs: AgentOutputs, trajectory: Trajectory, targets: A2CTargets, hypers: Hypers
     ) -> Float[Array, ""]:
-        del hypers
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         value_error = targets.value_target - outputs.value[:-1, ..., 0]
         return jnp.mean(
             -log_prob * targets.advantage
-            + self.value_cost * 0.5 * value_error**2
+            + hypers.kl_cost * 0.5 * value_error**2
             - self.entropy_cost * entropy(outputs.logits[:-1])
         )

@@ -1,69 +1,100 @@
 """The command `metatest`: train fresh agents with a frozen rule, beside baselines."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from envs.suite import get_row
+from lpg.baseline_rule import LPGWithBaseline
 from lpg.compilation_cache import enable_compilation_cache
-from lpg.learned_rule import LPG
-from lpg.storage import load_rule
-from metatest.evaluate import Algorithm, Budget, a2c, evaluate, total_updates
-from metatest.report import as_table, draw_curves
-from metatest.results import Result, append_result
+from lpg.learned_rule import LPG, Precision
+from lpg.storage import RuleFile, load_rule
+from metatest import report_cli
+from metatest.evaluate import Algorithm, Budget, a2c, evaluate, make_task, total_updates
+from metatest.report import as_table, write_report
+from metatest.results import append_result
+from metatest.run_record import write_record
+from metatest.tasks import Overrides, TaskSpec, find_task
 
-BASELINES = {"a2c": a2c}
+BASELINES: dict[str, Callable[[], Algorithm]] = {"a2c": a2c}
 
 
 @dataclass(frozen=True)
 class Command:
-    """Train fresh agents with a learned rule for whole lifetimes and compare with baselines."""
+    """Train fresh agents with a learned rule and compare with baselines.
+
+    `metatest report RUN...` puts several finished runs side by side.
+    """
 
     rule: str
     """A .safetensors file that metatrain wrote, or the name of a shipped rule (lpg-tabular)."""
     envs: tuple[str, ...]
-    """Environments by name, of the fifteen of Oh et al. 2020, appendix A."""
+    """Environments: the fifteen of Oh et al. 2020 by name, gymnax's by id, package.module:Class."""
     run_dir: Path
-    """Where results.jsonl and the curves go."""
+    """Where results.jsonl, the curves and report.html go."""
     seeds: int = 8
     """Fresh agents whose results are reported."""
-    selection_seeds: int = 1
+    selection_seeds: int = 2
     """Agents per arm on which the best arm is chosen; never among those reported."""
     updates: int | None = None
-    """Agent updates of one life; Table 3's lifetime where not given."""
+    """Agent updates of one life; Table 3's lifetime, or 400 on gymnax, where not given."""
     baselines: tuple[str, ...] = ()
-    """Algorithms to run beside the rule, on the same agents and learning-rate arms: a2c."""
+    """Algorithms to run beside the rule, on the same agents and as many arms: a2c."""
     num_envs: int = 64
     """Parallel environments per agent (Table 2: 64)."""
+    num_steps: int = 20
+    """Steps of a trajectory (Table 2: 20)."""
     gamma: float = 0.995
     """Discount factor of every algorithm (Table 2: 0.99 or 0.995)."""
+    baseline_head: bool = False
+    """Eq. 7: agents of the learned rule get a head f(s) that is subtracted from pi_hat."""
+    reward_scale: float = 1.0
+    """Multiplies the rewards that algorithms learn from; those reported stay as they are."""
+    agent: str | None = None
+    """Network in Table 3's notation, such as D(64-64) or C(16)-D(128), in place of the default."""
+    optimizer: Literal["sgd", "adam"] | None = None
+    """In place of the task's own."""
+    learning_rates: tuple[float, ...] | None = None
+    """Arms of the learning rate in place of the task's own."""
+    kl_costs: tuple[float, ...] | None = None
+    """Arms of alpha_y (for A2C: of the value's weight) in place of 0.1, 0.5 and 1."""
+    precision: Precision = "auto"
+    """Of the rule's LSTM; auto is bfloat16 on GPU and TPU, float32 on CPU."""
     seed: int = 0
     """Of every random draw."""
 
 
 def main() -> None:
     """Exit codes: 0 done, 2 bad input, 1 agents that diverged or results that found no place."""
+    if sys.argv[1:2] == ["report"]:
+        sys.exit(report_cli.main(sys.argv[2:]))
     command = tyro.cli(Command, prog="metatest")
     console = Console()
     try:
-        algorithms = _algorithms(command)
-        for name in command.envs:
-            get_row(name)
+        file = load_rule(command.rule)
+        algorithms = _algorithms(command, file)
+        specs = _specs(command)
         budget = Budget(
             command.seeds, command.selection_seeds, command.updates, command.num_envs,
-            gamma=command.gamma, seed=command.seed,
+            command.num_steps, command.gamma, command.reward_scale, command.seed,
         )  # fmt: skip
+        for spec in specs:
+            make_task(algorithms[0], spec, budget)  # an agent that cannot be is refused at once
     except ValueError as error:
         sys.exit(_fail(error, 2))
     enable_compilation_cache()
     try:
-        results = _evaluate_all(command, algorithms, budget, console)
+        command.run_dir.mkdir(parents=True, exist_ok=True)
+        (command.run_dir / "results.jsonl").write_text("")
+        write_record(command.run_dir, command.rule, file)
+        _evaluate_all(command.run_dir, algorithms, specs, budget, console)
+        summaries = write_report(command.run_dir, [command.run_dir])
     except FloatingPointError as error:
         sys.exit(_fail(error, 1))
     except OSError as error:
@@ -71,20 +102,27 @@ def main() -> None:
             f"Cannot write to {command.run_dir} ({error.strerror}); choose another --run-dir."
         )
         sys.exit(_fail(sentence, 1))
-    console.print(as_table(results))
-    console.print(f"Curves: {command.run_dir / 'curves.png'}")
+    console.print(as_table(summaries))
+    console.print(f"Report: {command.run_dir / 'report.html'}")
 
 
-def _algorithms(command: Command) -> list[Algorithm]:
+def _specs(command: Command) -> list[TaskSpec]:
     if not command.envs:
         raise ValueError("Name at least one environment with --envs.")
+    overrides = Overrides(
+        command.agent, command.optimizer, command.learning_rates, command.kl_costs
+    )
+    return [overrides.apply(find_task(name)) for name in command.envs]
+
+
+def _algorithms(command: Command, file: RuleFile) -> list[Algorithm]:
     unknown = [name for name in command.baselines if name not in BASELINES]
     if unknown:
         raise ValueError(f"Unknown baseline {unknown[0]!r}; known are {', '.join(BASELINES)}.")
-    file = load_rule(command.rule)
-    rule = LPG.from_architecture(file.architecture)
+    kind = LPGWithBaseline if command.baseline_head else LPG
+    rule = replace(kind.from_architecture(file.architecture), precision=command.precision)
     _check_shapes(command.rule, rule, file.params)
-    learned = Algorithm("lpg", rule, jax.tree.map(jax.numpy.asarray, file.params), True)
+    learned = Algorithm("lpg", rule, jax.tree.map(jax.numpy.asarray, file.params))
     return [learned, *(BASELINES[name]() for name in command.baselines)]
 
 
@@ -98,25 +136,25 @@ def _check_shapes(name: str, rule: LPG, params: Any) -> None:
 
 
 def _evaluate_all(
-    command: Command, algorithms: list[Algorithm], budget: Budget, console: Console
-) -> list[Result]:
-    command.run_dir.mkdir(parents=True, exist_ok=True)
-    (command.run_dir / "results.jsonl").write_text("")
-    results: list[Result] = []
+    run_dir: Path,
+    algorithms: list[Algorithm],
+    specs: list[TaskSpec],
+    budget: Budget,
+    console: Console,
+) -> None:
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=total_updates(algorithms, command.envs, budget))
-        for name in command.envs:
+        bar = progress.add_task("", total=total_updates(algorithms, specs, budget))
+        for spec in specs:
             for algorithm in algorithms:
-                progress.update(bar, description=f"{name} {algorithm.name}")
-                result = evaluate(algorithm, name, budget, lambda n: progress.advance(bar, n))
-                append_result(command.run_dir, result)
-                results.append(result)
-                draw_curves(results, command.run_dir / "curves.png")
-    return results
+                progress.update(bar, description=f"{spec.name} {algorithm.name}")
+                result = evaluate(algorithm, spec, budget, lambda n: progress.advance(bar, n))
+                append_result(run_dir, result)
+            # After each environment, so that an interrupted run has its report.
+            write_report(run_dir, [run_dir])
 
 
 def _fail(error: Exception | str, code: int) -> int:

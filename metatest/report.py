@@ -1,81 +1,127 @@
-"""What a meta-test shows: a table, results.jsonl, and learning curves."""
+"""What a meta-test shows: a console table, curves, summary.json and report.html."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from rich.table import Table
 
-from metatest.results import Result
+from lpg.storage import write_atomically
+from metatest.html import page
+from metatest.results import Result, load_results
+from metatest.run_record import read_record
+from metatest.statistics import Interval, Summary, aggregate, summarise
 
 
-def mean_and_error(values: list[Any]) -> tuple[float, float]:
-    """Mean and standard error of the mean over seeds; None values are left out."""
-    present = np.array([v for v in values if v is not None], float)
-    if present.size == 0:
-        return float("nan"), float("nan")
-    error = present.std(ddof=1) / np.sqrt(present.size) if present.size > 1 else float("nan")
-    return float(present.mean()), float(error)
+def write_report(output: Path, run_dirs: list[Path]) -> list[Summary]:
+    """Write curves.png, summary.json and report.html to `output` from what the runs hold.
+
+    Raises ValueError for a run that cannot be read, OSError where `output` refuses.
+    """
+    names = _names(run_dirs)
+    runs = {name: load_results(path) for name, path in zip(names, run_dirs, strict=True)}
+    if not any(runs.values()):
+        raise ValueError(f"There are no results in {run_dirs[0]} yet; run metatest first.")
+    records = {name: read_record(path) for name, path in zip(names, run_dirs, strict=True)}
+    summaries, pooled = summarise(runs), aggregate(runs)
+    output.mkdir(parents=True, exist_ok=True)
+    draw_curves(runs, output / "curves.png")
+    numbers = {"rows": [asdict(s) for s in summaries]}
+    numbers["aggregate"] = [{"algorithm": k, **asdict(v)} for k, v in pooled.items()]
+    write_atomically(output / "summary.json", (json.dumps(numbers, indent=1) + "\n").encode())
+    videos = [gif for path in run_dirs for gif in sorted((path / "videos").glob("*.gif"))]
+    text = page(runs, records, summaries, pooled, output / "curves.png", videos)
+    write_atomically(output / "report.html", text.encode())
+    return summaries
 
 
-def _cell(values: list[Any], digits: int) -> str:
-    mean, error = mean_and_error(values)
-    if np.isnan(mean):
+def _names(run_dirs: list[Path]) -> list[str]:
+    """The directories' own names, with their parents' where these are not unique."""
+    names = [path.resolve().name for path in run_dirs]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in run_dirs]
+    return names
+
+
+def cell(value: float | None, error: float | None = None) -> str:
+    """A figure with its standard error, to as many digits as the size calls for."""
+    if value is None or not np.isfinite(value):
         return "-"
-    return f"{mean:.{digits}f}" + ("" if np.isnan(error) else f" ±{error:.{digits}f}")
+    digits = 4 if abs(value) < 0.1 else 3 if abs(value) < 10 else 1
+    return f"{value:.{digits}f}" + ("" if error is None else f" ±{error:.{digits}f}")
 
 
-def as_table(results: list[Result]) -> Table:
-    table = Table(title="Fresh agents, last tenth of life (mean ± standard error over seeds)")
-    for heading in (
-        "environment",
-        "algorithm",
-        "lr",
-        "alpha_y",
-        "reward/step",
-        "return",
-        "random",
-        "diverged",
-    ):
-        table.add_column(heading, justify="left" if len(table.columns) < 2 else "right")
-    for result in results:
+def interval_cell(interval: Interval) -> str:
+    if interval.low is None:
+        return cell(interval.value)
+    return f"{cell(interval.value)} [{cell(interval.low)}, {cell(interval.high)}]"
+
+
+def as_table(summaries: list[Summary]) -> Table:
+    table = Table(title="Fresh agents, last tenth of life", show_lines=False)
+    several = len({s.run for s in summaries}) > 1
+    headings = ["environment", "algorithm", "lr", "alpha_y", "mean ± s.e.", "IQM [95%]"]
+    headings += ["random", "P(better)", "seeds"]
+    for heading in (["run"] if several else []) + headings:
+        table.add_column(heading, justify="left" if len(table.columns) < 2 + several else "right")
+    for s in summaries:
+        env = s.env if s.metric == "return" else f"{s.env} (reward/step)"
+        better = ", ".join(f"{v.value:.2f} vs {name}" for name, v in s.improvement.items())
+        seeds = f"{s.seeds}" + (f" ({s.diverged} diverged)" if s.diverged else "")
         table.add_row(
-            result.env,
-            result.algorithm,
-            f"{result.learning_rate:g}",
-            f"{result.kl_cost:g}" if result.kl_cost else "-",
-            _cell(result.late_reward_per_step, 4),
-            _cell(result.late_return, 3),
-            _cell([result.random_return], 3),
-            str(result.diverged),
-        )
+            *([s.run] if several else []), env, s.algorithm, f"{s.learning_rate:g}",
+            f"{s.kl_cost:g}", cell(s.mean, s.standard_error), interval_cell(s.iqm),
+            cell(s.random), better or "-", seeds,
+        )  # fmt: skip
     return table
 
 
-def draw_curves(results: list[Result], path: Path) -> None:
-    """Mean episode return over agent updates, one panel an environment, bands of ±1 s.e."""
-    names = list(dict.fromkeys(result.env for result in results))
+def draw_curves(runs: dict[str, list[Result]], path: Path) -> None:
+    """Mean over seeds against interactions, bands of ±1 standard error, a panel an environment."""
+    names = list(dict.fromkeys(r.env for results in runs.values() for r in results))
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.8 * columns, 3.4 * rows), squeeze=False)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     for axis, name in zip(axes.flat, names, strict=False):
-        for result in (r for r in results if r.env == name):
-            points = [mean_and_error(values) for values in result.reward_per_step]
-            mean, error = np.array(points).T
-            (line,) = axis.plot(result.updates, mean, label=result.algorithm)
-            error = np.nan_to_num(error)
-            axis.fill_between(
-                result.updates, mean - error, mean + error, alpha=0.25, color=line.get_color()
-            )
-        axis.axhline(0, color="grey", linestyle=":", linewidth=1)
-        axis.set(title=name, xlabel="agent updates", ylabel="reward per step")
+        drawn = [(n, r) for n, results in runs.items() for r in results if r.env == name]
+        finished = all(v is not None for _, r in drawn for v in r.late_return)
+        for run, result in drawn:
+            label = result.algorithm if len(runs) == 1 else f"{run}: {result.algorithm}"
+            _draw_curve(axis, result, label, finished)
+        if finished:
+            first = drawn[0][1]
+            for value, style in ((first.random_return, ":"), (first.reference_return, "--")):
+                if value is not None:
+                    axis.axhline(value, color="grey", linestyle=style, linewidth=1)
+        axis.set(
+            title=name, xlabel="environment steps", ylabel="return" if finished else "reward/step"
+        )
+        axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
         axis.legend(fontsize=8)
+    figure.suptitle("mean over seeds ±1 standard error; dotted: random, dashed: reference")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _draw_curve(axis: Axes, result: Result, label: str, finished: bool) -> None:
+    rows = result.episode_return if finished else result.reward_per_step
+    values = np.array([[np.nan if v is None else v for v in row] for row in rows], float)
+    present = (~np.isnan(values)).sum(axis=1)
+    keep = present > 0
+    values, present = values[keep], present[keep]
+    if not len(values):
+        return
+    mean = np.nanmean(values, axis=1)
+    spread = np.nan_to_num(np.nanstd(values, axis=1)) / np.sqrt(np.maximum(present - 1, 1))
+    steps = np.array(result.interactions)[keep]
+    (line,) = axis.plot(steps, mean, label=label)
+    axis.fill_between(steps, mean - spread, mean + spread, alpha=0.25, color=line.get_color())

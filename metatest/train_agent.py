@@ -29,13 +29,14 @@ class Task:
     optimizer: optax.GradientTransformation
     num_envs: int = 64
     num_steps: int = 20
+    reward_scale: float = 1.0  # of the rewards that the rule reads, not of those reported
 
 
 class Life(NamedTuple):
     """One agent's life; leaves have leading axis N in a batch of lives."""
 
     key: Array
-    env_params: Any
+    env_params: Any  # its own instance of the environment; () where there is just the task's
     action_mask: Bool[Array, "*N A"]
     hypers: Hypers
     agent: AgentState
@@ -55,13 +56,14 @@ def born(task: Task, key: Array, hypers: Hypers) -> Life:
     key, key_params, key_agent, key_start = jax.random.split(key, 4)
     sample = getattr(task.env, "sample_params", None)
     env_params = task.env_params if sample is None else sample(key_params, task.env_params)
+    own = () if sample is None else env_params
     mask = getattr(task.env, "action_mask", None)
     count = getattr(task.env, "count_states", None)
     num_states = jnp.int32(1) if count is None else count(env_params)
     params = task.agent.init(key_agent, num_states)
     return Life(
         key=key,
-        env_params=env_params,
+        env_params=own,
         action_mask=(jnp.ones((task.env.num_actions,), bool) if mask is None else mask(env_params)),
         hypers=hypers,
         agent=AgentState(params, task.optimizer.init(params)),
@@ -72,6 +74,7 @@ def born(task: Task, key: Array, hypers: Hypers) -> Life:
 def update(task: Task, lives: Life) -> tuple[Life, EpisodeSummary]:
     """One rollout and one agent update of every life; the rule sees all rows in one call."""
     lives, trajectory, summary = jax.vmap(partial(_act, task))(lives)
+    trajectory = trajectory._replace(reward=trajectory.reward * task.reward_scale)
     inputs = jax.vmap(partial(_inputs, task))(lives, trajectory)
     targets = _batched_targets(task, inputs)
 
@@ -91,8 +94,9 @@ def _act(task: Task, life: Life) -> tuple[Life, Any, EpisodeSummary]:
         params = life.agent.params
         return agent_outputs(task.agent, params, observation, life.action_mask).logits
 
+    env_params = life.env_params if hasattr(task.env, "sample_params") else task.env_params
     state, trajectory, summary = rollout(
-        key_rollout, task.env, life.env_params, policy, life.rollout, task.num_steps
+        key_rollout, task.env, env_params, policy, life.rollout, task.num_steps
     )
     return life._replace(key=key, rollout=state), trajectory, summary
 

@@ -32,7 +32,7 @@ def test_writes_results_and_curves(rule_file, tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     results = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [(r["env"], r["algorithm"]) for r in results] == [("short", "lpg"), ("short", "a2c")]
-    assert [len(r["selection"]) for r in results] == [9, 3]
+    assert [len(r["selection"]) for r in results] == [9, 9]
     assert all(len(r["late_reward_per_step"]) == 2 for r in results)
     assert (out / "curves.png").stat().st_size > 1000
     assert "a2c" in capsys.readouterr().out

@@ -10,8 +10,9 @@ import pytest
 from lpg.actor_critic import A2C
 from lpg.learned_rule import LPG, LPGTargets
 from metatest import evaluate as evaluate_module
-from metatest.evaluate import Algorithm, Budget, a2c, evaluate, suite_task
+from metatest.evaluate import Algorithm, Budget, a2c, evaluate, make_task
 from metatest.results import late_rewards
+from metatest.tasks import find_task
 from metatest.train_agent import Curve, train
 
 BUDGET = Budget(seeds=3, selection_seeds=1, updates=120, num_envs=16)
@@ -19,9 +20,9 @@ BUDGET = Budget(seeds=3, selection_seeds=1, updates=120, num_envs=16)
 
 def test_a2c_masters_the_short_chain():
     """Optimal return is +1, a random policy's 0."""
-    result = evaluate(a2c(), "short", BUDGET)
+    result = evaluate(a2c(), find_task("short"), BUDGET)
     assert all(value is not None and value > 0.9 for value in result.late_return)
-    assert len(result.selection) == 3 and len(result.late_reward_per_step) == 3
+    assert len(result.selection) == 9 and len(result.late_reward_per_step) == 3
     chosen = max((arm for arm in result.selection if arm[2] is not None), key=lambda arm: arm[2])
     assert (result.learning_rate, result.kl_cost) == (chosen[0], chosen[1])
 
@@ -37,9 +38,9 @@ class Silent(LPG):
 
 def test_a_rule_that_asks_for_nothing_teaches_nothing():
     rule = Silent(hidden_size=4, prediction_size=5, embedding_size=2)
-    algorithm = Algorithm("silent", rule, (), uses_kl_cost=True)
+    algorithm = Algorithm("silent", rule, ())
     budget = replace(BUDGET, updates=60)
-    task = suite_task(algorithm, "short", budget)
+    task = make_task(algorithm, find_task("short"), budget)
     curve = train(
         task, jax.random.key(0), np.full(4, 80.0), np.full(4, 1.0), 0.99, 60, num_points=1
     )
@@ -49,7 +50,7 @@ def test_a_rule_that_asks_for_nothing_teaches_nothing():
 
 @pytest.fixture(scope="module")
 def task():
-    return suite_task(a2c(), "short", replace(BUDGET, num_envs=4))
+    return make_task(a2c(), find_task("short"), replace(BUDGET, num_envs=4))
 
 
 def test_chunks_do_not_change_a_life(task):
@@ -75,6 +76,7 @@ def test_diverged_agents_are_reported(task):
 
 def test_an_arm_that_diverges_is_never_chosen(monkeypatch):
     """The first arm's agents diverge with the best reward; the third is the best that remains."""
+    spec = replace(find_task("short"), learning_rates=(20.0, 40.0, 80.0), kl_costs=(0.5,))
 
     def planted(task, key, rates, *rest, **options):
         n = len(rates)
@@ -83,7 +85,7 @@ def test_an_arm_that_diverges_is_never_chosen(monkeypatch):
         return Curve(np.array([4]), rewards, np.zeros((1, n)), diverged)
 
     monkeypatch.setattr(evaluate_module, "train", planted)
-    result = evaluate(a2c(), "short", replace(BUDGET, seeds=2))
+    result = evaluate(a2c(), spec, replace(BUDGET, seeds=2))
     assert result.learning_rate == 80.0
     assert [arm[2] for arm in result.selection] == [None, 1.0, 2.0]
 
@@ -92,7 +94,7 @@ def test_an_arm_that_diverges_is_never_chosen(monkeypatch):
 
     monkeypatch.setattr(evaluate_module, "train", all_diverge)
     with pytest.raises(FloatingPointError, match="every arm"):
-        evaluate(a2c(), "short", BUDGET)
+        evaluate(a2c(), spec, BUDGET)
 
 
 def test_late_rewards_weigh_points_by_their_length():
@@ -118,10 +120,10 @@ def test_a2c_refuses_nonsense():
 
 def test_arms_are_compared_on_the_same_worlds():
     """Equal seeds and equal hyperparameters give equal lives, whatever their place."""
-    task = suite_task(a2c(), "short", BUDGET)
+    task = make_task(a2c(), find_task("short"), BUDGET)
     rates = np.array([20.0, 40.0, 20.0, 20.0])
     seeds = np.array([0, 0, 0, 1])
-    curve = train(task, jax.random.key(0), rates, np.zeros(4), 0.99, 40, seeds=seeds)
+    curve = train(task, jax.random.key(0), rates, np.full(4, 0.5), 0.99, 40, seeds=seeds)
     first, other_rate, same, other_seed = curve.reward_per_step.T
     np.testing.assert_array_equal(first, same)
     assert (first != other_rate).any() and (first != other_seed).any()

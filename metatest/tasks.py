@@ -1,0 +1,188 @@
+"""From a name to a task: the fifteen published environments, gymnax's, or the user's own."""
+
+import importlib
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from envs.suite import SUITE, stack
+
+# Networks on environments that were never seen: Adam with the arms that Table 3 gives networks.
+ADAM_RATES = (5e-4, 1e-3, 2e-3, 5e-3)
+KL_COSTS = (0.1, 0.5, 1.0)
+DENSE, CONVOLUTIONAL = "D(64-64)", "C(16)-D(128)"
+UPDATES = 400  # 512,000 steps of one agent with 64 environments and 20 steps
+NOT_AVAILABLE = {"MNISTBandit-bsuite": "downloads data while it runs"}
+
+
+@dataclass(frozen=True, eq=False)
+class TaskSpec:
+    """An environment with agent, optimiser, arms and length of life."""
+
+    suite: Literal["published", "gymnax"]
+    name: str
+    env: Any
+    env_params: Any
+    agent: str  # Table 3's notation, see lpg.agents.make_agent
+    optimizer: Literal["sgd", "adam"]
+    learning_rates: tuple[float, ...]
+    kl_costs: tuple[float, ...]
+    lifetime_steps: int | None  # environment steps of one agent; None: UPDATES updates
+    random_return: float | None = None  # measured where None
+    reference_return: float | None = None
+
+    @property
+    def num_arms(self) -> int:
+        return len(self.learning_rates) * len(self.kl_costs)
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        observation, _ = jax.eval_shape(
+            lambda key: self.env.reset_env(key, self.env_params), jax.random.key(0)
+        )
+        return observation.shape
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the user wants different from a task's defaults; None keeps them."""
+
+    agent: str | None = None
+    optimizer: Literal["sgd", "adam"] | None = None
+    learning_rates: tuple[float, ...] | None = None
+    kl_costs: tuple[float, ...] | None = None
+
+    def apply(self, spec: TaskSpec) -> TaskSpec:
+        given = {k: v for k, v in vars(self).items() if v is not None}
+        return TaskSpec(**{**vars(spec), **given})
+
+
+class Adapter:
+    """A gymnax environment as rollouts want it: float rewards, image planes first."""
+
+    def __init__(self, env: Any):
+        self.env = env
+        self.num_actions: int = env.num_actions
+
+    def reset_env(self, key: Array, params: Any) -> tuple[Array, Any]:
+        observation, state = self.env.reset_env(key, params)
+        return self._planes_first(observation), state
+
+    def step_env(self, key: Array, state: Any, action: Array, params: Any):
+        observation, state, reward, terminated, info = self.env.step_env(key, state, action, params)
+        return self._planes_first(observation), state, reward, terminated, info
+
+    def is_truncated(self, state: Any, params: Any) -> Array:
+        return self.env.is_truncated(state, params)
+
+    @staticmethod
+    def _planes_first(observation: Array) -> Array:
+        """[H, W, C] to [C, H, W]; others as they are."""
+        return jnp.moveaxis(observation, -1, 0) if observation.ndim == 3 else observation
+
+
+def find_task(name: str) -> TaskSpec:
+    """The task called `name`, or the environment class at 'package.module:Class'.
+
+    Raises ValueError for unknown names, for classes that cannot be imported, and for environments
+    without discrete actions.
+    """
+    if name in SUITE:
+        return _published(name)
+    if ":" in name:
+        env = _import(name)
+        return _gymnax(name, env, env.default_params)
+    import gymnax  # takes seconds
+
+    if name in NOT_AVAILABLE:
+        raise ValueError(f"{name} {NOT_AVAILABLE[name]}; take another environment.")
+    if name not in gymnax.registered_envs:
+        known = (*SUITE, *gymnax.registered_envs)
+        close = get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}."
+        raise ValueError(
+            f"Unknown environment {name!r}; {hint} Your own is named as package.module:Class."
+        )
+    return _gymnax(name, *gymnax.make(name))
+
+
+def _published(name: str) -> TaskSpec:
+    row = SUITE[name]
+    env, stacked = stack((name,))
+    return TaskSpec(
+        suite="published",
+        name=name,
+        env=env,
+        env_params=jax.tree.map(lambda x: x[0], stacked),
+        agent=row.agent,
+        optimizer=row.optimizer,
+        learning_rates=row.learning_rates,
+        kl_costs=row.kl_costs,
+        lifetime_steps=row.lifetime_steps,
+        random_return=row.random_return,
+        reference_return=row.best_return,
+    )
+
+
+def _gymnax(name: str, env: Any, params: Any) -> TaskSpec:
+    from gymnax.environments import spaces
+
+    space = env.action_space(params)
+    if not isinstance(space, spaces.Discrete):
+        raise ValueError(
+            f"{name} has continuous actions ({type(space).__name__}), which these rules cannot "
+            "take; choose an environment with discrete actions."
+        )
+    adapted = env if hasattr(env, "sample_params") else Adapter(env)
+    shape = jax.eval_shape(lambda key: adapted.reset_env(key, params)[0], jax.random.key(0)).shape
+    return TaskSpec(
+        suite="gymnax",
+        name=name,
+        env=adapted,
+        env_params=params,
+        agent=CONVOLUTIONAL if len(shape) == 3 else DENSE,
+        optimizer="adam",
+        learning_rates=ADAM_RATES,
+        kl_costs=KL_COSTS,
+        lifetime_steps=None,
+    )
+
+
+def _import(name: str) -> Any:
+    module_name, _, class_name = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        env = getattr(importlib.import_module(module_name), class_name)()
+        for needed in ("default_params", "num_actions", "reset_env", "step_env", "is_truncated"):
+            getattr(env, needed)
+    except Exception as error:
+        raise ValueError(
+            f"Cannot take the environment {name!r} ({type(error).__name__}: {error}); it must name "
+            "a gymnax Environment class that is built without arguments, as package.module:Class."
+        ) from error
+    return env
+
+
+def random_return(spec: TaskSpec, key: Array, num_envs: int = 64, num_steps: int = 1000) -> float:
+    """Mean return of the uniform policy's finished episodes; NaN where none finished."""
+    from envs.rollout import rollout, start
+
+    def policy(observation: Array) -> Array:
+        return jnp.zeros((observation.shape[0], spec.env.num_actions))
+
+    @jax.jit
+    def play(key: Array) -> Any:
+        key_start, key_play = jax.random.split(key)
+        state = start(key_start, spec.env, spec.env_params, num_envs)
+        return rollout(key_play, spec.env, spec.env_params, policy, state, num_steps)[2]
+
+    summary = jax.device_get(play(key))
+    return float(summary.return_sum / summary.count) if summary.count > 0 else float(np.nan)
