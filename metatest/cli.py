@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lpg.baseline_rule import LPGWithBaseline
+from lpg.checkpoint import CheckpointError
 from lpg.compilation_cache import enable_compilation_cache
 from lpg.learned_rule import LPG, Precision
 from lpg.storage import RuleFile, load_rule
 from metatest import report_cli
+from metatest.atari_env import check_installed
+from metatest.atari_games import resolve
+from metatest.atari_run import AtariOptions, Stopped
+from metatest.atari_sweep import play_all
 from metatest.evaluate import Algorithm, Budget, a2c, evaluate, make_task, total_updates
 from metatest.report import as_table, write_report
 from metatest.results import append_result
@@ -34,10 +39,14 @@ class Command:
 
     rule: str
     """A .safetensors file that metatrain wrote, or the name of a shipped rule (lpg-tabular)."""
-    envs: tuple[str, ...]
-    """Environments: the fifteen of Oh et al. 2020 by name, gymnax's by id, package.module:Class."""
     run_dir: Path
     """Where results.jsonl, the curves and report.html go."""
+    envs: tuple[str, ...] = ()
+    """Environments: the fifteen of Oh et al. 2020 by name, gymnax's by id, package.module:Class."""
+    atari: tuple[str, ...] = ()
+    """Atari games by name (Breakout, yars_revenge), or atari57; resumed where they were stopped."""
+    atari_options: AtariOptions = field(default_factory=AtariOptions)
+    """Published settings; the rule gets Eq. 7's head f(s) there."""
     seeds: int = 8
     """Fresh agents whose results are reported."""
     selection_seeds: int = 2
@@ -78,8 +87,12 @@ def main() -> None:
     console = Console()
     try:
         file = load_rule(command.rule)
+        if not command.envs and not command.atari:
+            raise ValueError("Name at least one environment with --envs or game with --atari.")
         algorithms = _algorithms(command, file)
-        specs = _specs(command)
+        specs, games = _specs(command), resolve(command.atari)
+        if games:
+            check_installed()
         budget = Budget(
             command.seeds, command.selection_seeds, command.updates, command.num_envs,
             command.num_steps, command.gamma, command.reward_scale, command.seed,
@@ -94,8 +107,15 @@ def main() -> None:
         (command.run_dir / "results.jsonl").write_text("")
         write_record(command.run_dir, command.rule, file)
         _evaluate_all(command.run_dir, algorithms, specs, budget, console)
+        atari_algorithms = _algorithms(replace(command, baseline_head=True), file)
+        play_all(command.run_dir, atari_algorithms, games, command.atari_options, console)
         summaries = write_report(command.run_dir, [command.run_dir])
-    except FloatingPointError as error:
+    except Stopped:
+        console.print("Saved; run the same command to go on.")
+        return
+    except ValueError as error:
+        sys.exit(_fail(error, 2))
+    except (FloatingPointError, CheckpointError) as error:
         sys.exit(_fail(error, 1))
     except OSError as error:
         sentence = (
@@ -107,8 +127,6 @@ def main() -> None:
 
 
 def _specs(command: Command) -> list[TaskSpec]:
-    if not command.envs:
-        raise ValueError("Name at least one environment with --envs.")
     overrides = Overrides(
         command.agent, command.optimizer, command.learning_rates, command.kl_costs
     )

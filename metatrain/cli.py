@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from lpg.checkpoint import CheckpointError
 from lpg.compilation_cache import enable_compilation_cache
-from metatrain.checkpoint import CheckpointError
 from metatrain.presets import PRESETS, MetaTrainConfig
 from metatrain.run_directory import RunDirectoryError
 from metatrain.train import MetaTrainingDiverged, RunOptions, train

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from envs.suite import SUITE, normalised_return
-from metatrain.checkpoint import Checkpoints
+from lpg.checkpoint import Checkpoints
 from metatrain.engine import Engine, EngineState, skipped_in_a_row
 from metatrain.metrics import as_record
 from metatrain.plots import draw_all
@@ -90,8 +90,8 @@ def _start(engine: Engine, checkpoints: Checkpoints, console: Console) -> tuple[
         return engine.init(key), 0
     for sentence in restored.damaged:
         print(sentence, file=sys.stderr)
-    console.print(f"Resuming from meta-step {restored.meta_step}.")
-    return restored.state, restored.meta_step
+    console.print(f"Resuming from meta-step {restored.step}.")
+    return restored.state, restored.step
 
 
 def _next_boundary(meta_step: int, last: int, options: RunOptions) -> int:

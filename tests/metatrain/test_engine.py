@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny import TINY
 
+from lpg.checkpoint import CheckpointError, Checkpoints
 from metatrain import checkpoint as checkpoint_module
-from metatrain.checkpoint import CheckpointError, Checkpoints
 from metatrain.engine import Engine, meta_optimizer, skipped_in_a_row
 from metatrain.metrics import as_record
 from metatrain.run_directory import RunDirectory, RunDirectoryError
@@ -116,7 +116,7 @@ def test_checkpoint_restores_every_leaf_and_run_goes_on_alike(engine, key, tmp_p
     checkpoints.save(2, state)
     kept = leaves(state)
     restored = Checkpoints(tmp_path).restore_newest(jax.eval_shape(engine.init, key))
-    assert restored is not None and restored.meta_step == 2
+    assert restored is not None and restored.step == 2
     for x, y in zip(kept, leaves(restored.state), strict=True):
         assert x.dtype == y.dtype
         np.testing.assert_array_equal(x, y)
@@ -151,7 +151,7 @@ def test_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
         (newest / checkpoint_module.MANIFEST).unlink()
     damage(newest, how)
     restored = Checkpoints(tmp_path).restore_newest(jax.eval_shape(engine.init, key))
-    assert restored is not None and restored.meta_step == 1
+    assert restored is not None and restored.step == 1
     assert len(restored.damaged) == 1 and "Checkpoint 2 is damaged" in restored.damaged[0]
     assert (tmp_path / "damaged" / "2").exists()
     for x, y in zip(first, leaves(restored.state), strict=True):
@@ -216,7 +216,7 @@ def test_failed_write_leaves_the_older_checkpoint(engine, key, tmp_path, monkeyp
     with pytest.raises(CheckpointError, match="the disk is full"):
         checkpoints.save(2, state)
     restored = Checkpoints(tmp_path).restore_newest(jax.eval_shape(engine.init, key))
-    assert restored is not None and restored.meta_step == 1
+    assert restored is not None and restored.step == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole `EngineState`, bit for bit, by orbax, with digests.
+"""Checkpoints of a pytree of state, bit for bit, by orbax, with digests.
 
 A flipped bit in an array file would otherwise load silently. A finished checkpoint gets a list
 of its files' SHA-256; a digest over the leaves is kept as well, for a checkpoint whose writer was
@@ -20,11 +20,11 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from lpg.storage import write_atomically
-from metatrain.engine import EngineState
 
 # orbax narrates every step here, and prints each traceback that it then raises.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
+State = Any  # a pytree of arrays, typed PRNG keys included
 KEEP = 3  # newest checkpoints that stay
 MANIFEST = "files.sha256.json"
 
@@ -34,8 +34,8 @@ class CheckpointError(RuntimeError):
 
 
 class Restored(NamedTuple):
-    state: EngineState
-    meta_step: int
+    state: State
+    step: int
     damaged: tuple[str, ...]  # one sentence for each newer checkpoint that could not be used
 
 
@@ -55,29 +55,29 @@ class Checkpoints:
             ),
         )
 
-    def save(self, meta_step: int, state: EngineState) -> None:
+    def save(self, step: int, state: State) -> None:
         """Write a checkpoint and the list of its files' digests.
 
         Raises CheckpointError where it could not be written; older ones stay as they were.
         """
         leaves = _named_leaves(state)
-        metadata = {"digest": _digest(leaves), "meta_step": meta_step}
+        metadata = {"digest": _digest(leaves), "step": step}
         try:
             _require_room(self.directory, leaves)
             self._manager.save(
-                meta_step,
+                step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(leaves), metadata=ocp.args.JsonSave(metadata)
                 ),
             )
             self._manager.wait_until_finished()
-            folder = self.directory / str(meta_step)
+            folder = self.directory / str(step)
             data = json.dumps(_file_digests(folder), indent=1).encode()
             write_atomically(folder / MANIFEST, data)
         except Exception as error:
-            raise self._write_error(meta_step, error) from error
+            raise self._write_error(step, error) from error
 
-    def restore_newest(self, like: EngineState) -> Restored | None:
+    def restore_newest(self, like: State) -> Restored | None:
         """The newest intact checkpoint, or None in an empty directory.
 
         Damaged ones are moved to `damaged/` beside the checkpoints and reported. Raises
@@ -103,7 +103,7 @@ class Checkpoints:
             )
         return None
 
-    def _restore(self, step: int, like: EngineState) -> EngineState:
+    def _restore(self, step: int, like: State) -> State:
         _check_files(self.directory / str(step))
         restored = self._manager.restore(
             step,
@@ -126,11 +126,11 @@ class Checkpoints:
         if steps:
             self._manager.reload()
 
-    def _write_error(self, meta_step: int, error: Exception) -> CheckpointError:
+    def _write_error(self, step: int, error: Exception) -> CheckpointError:
         reason = " ".join(str(error).split())
         cause = "the disk is full" if "space left" in reason.lower() else reason[:200]
         return CheckpointError(
-            f"The checkpoint of meta-step {meta_step} could not be written to {self.directory} "
+            f"Checkpoint {step} could not be written to {self.directory} "
             f"({cause}); make room or fix the directory and run the same command again, it resumes "
             "from the newest one there."
         )
@@ -170,7 +170,7 @@ def _host_leaf(x: Any) -> np.ndarray:
     return np.array(x, copy=True)
 
 
-def _named_leaves(state: EngineState) -> dict[str, np.ndarray]:
+def _named_leaves(state: State) -> dict[str, np.ndarray]:
     """Leaves by their path in the pytree; typed PRNG keys as their words."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): _host_leaf(x)
@@ -178,7 +178,7 @@ def _named_leaves(state: EngineState) -> dict[str, np.ndarray]:
     }
 
 
-def _host_targets(like: EngineState) -> dict[str, Any]:
+def _host_targets(like: State) -> dict[str, Any]:
     """What restoring must find: name, shape and dtype of every leaf, on the host."""
 
     def target(x: Any) -> Any:
@@ -192,7 +192,7 @@ def _host_targets(like: EngineState) -> dict[str, Any]:
     }
 
 
-def _from_named_leaves(leaves: dict[str, np.ndarray], like: EngineState) -> EngineState:
+def _from_named_leaves(leaves: dict[str, np.ndarray], like: State) -> State:
     def rebuild(path: Any, x: Any) -> Any:
         leaf = leaves[jax.tree_util.keystr(path, simple=True, separator=".")]
         if is_key(x):
