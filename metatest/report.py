@@ -67,17 +67,16 @@ def as_table(summaries: list[Summary]) -> Table:
     table = Table(title="Fresh agents, last tenth of life", show_lines=False)
     several = len({s.run for s in summaries}) > 1
     headings = ["environment", "algorithm", "lr", "alpha_y", "mean ± s.e.", "IQM [95%]"]
-    headings += ["random", "P(better)", "seeds"]
+    headings += ["random", "seeds"]
     for heading in (["run"] if several else []) + headings:
         table.add_column(heading, justify="left" if len(table.columns) < 2 + several else "right")
     for s in summaries:
         env = s.env if s.metric == "return" else f"{s.env} (reward/step)"
-        better = ", ".join(f"{v.value:.2f} vs {name}" for name, v in s.improvement.items())
         seeds = f"{s.seeds}" + (f" ({s.diverged} diverged)" if s.diverged else "")
         table.add_row(
             *([s.run] if several else []), env, s.algorithm, f"{s.learning_rate:g}",
             f"{s.kl_cost:g}", cell(s.mean, s.standard_error), interval_cell(s.iqm),
-            cell(s.random), better or "-", seeds,
+            cell(s.random), seeds,
         )  # fmt: skip
     return table
 

@@ -1,0 +1,217 @@
+"""Atari: games, preprocessing against gymnasium, episodes, runs that are taken up again."""
+
+import json
+import sys
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lpg.actor_critic import A2C
+from lpg.atari_network import AtariAgent
+from lpg.baseline_rule import LPGWithBaseline
+from lpg.rule import Heads
+from metatest.atari_env import AtariEnv, AtariSettings
+from metatest.atari_games import games, resolve
+from metatest.atari_run import AtariOptions, Stopped, evaluate_atari, run_agent
+from metatest.atari_train import hypers, make_learner
+from metatest.evaluate import Algorithm, a2c
+
+TINY = AtariOptions(
+    frames=10 * 2 * 5 * 4, num_steps=5, seeds=2, log_every=2, checkpoint_every=4, video_steps=6,
+    settings=AtariSettings(num_envs=2, emulator_threads=1),
+)  # fmt: skip
+
+
+def random_actions(env, seed=0):
+    rng = np.random.default_rng(seed)
+    return lambda screen: rng.integers(0, env.num_actions, len(screen)).astype(np.int32)
+
+
+def test_fifty_seven_games_and_their_spellings():
+    assert len(games()) == 57 and resolve(("atari57",)) == tuple(games().values())
+    names = ("Breakout", "YarsRevenge", "yars_revenge", "ALE/Pong-v5")
+    assert [g.name for g in resolve(names)] == ["breakout", "yars_revenge", "pong"]
+    with pytest.raises(ValueError, match="did you mean .*breakout"):
+        resolve(("Braekout",))
+    game = games()["breakout"]
+    assert game.human_normalised(game.random) == 0 and game.human_normalised(game.human) == 1
+
+
+@pytest.mark.parametrize("life_loss", [False, True])
+def test_screens_equal_gymnasium(life_loss):
+    """The same actions through gymnasium's AtariPreprocessing and frame stack, no no-op start."""
+    import ale_py
+    from ale_py.vector_env import AtariVectorEnv
+
+    gymnasium.register_envs(ale_py)
+    env = AtariEnv("breakout", AtariSettings(num_envs=2, life_loss=life_loss), seed=0)
+    (half, other) = env._halves
+    other.env.close()
+    half.env.close()
+    half.env = AtariVectorEnv(
+        "breakout", 1, noop_max=0, use_fire_reset=False, reward_clipping=False,
+        autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP, life_loss_info=life_loss,
+    )  # fmt: skip
+    screen, info = half.env.reset(seed=3)
+    reference = gymnasium.make("ALE/Breakout-v5", frameskip=1, repeat_action_probability=0.0)
+    reference = gymnasium.wrappers.AtariPreprocessing(reference, noop_max=0)
+    reference = gymnasium.wrappers.FrameStackObservation(reference, 4, padding_type="zero")
+    expected, _ = reference.reset(seed=3)
+    np.testing.assert_array_equal(screen[0], expected)
+    rng, total = np.random.default_rng(0), 0.0
+    for _ in range(150):
+        action = rng.integers(0, 4)
+        half.env.send(np.array([action], np.int32))
+        screen, reward, terminated, _, _ = half.env.recv()
+        expected, expected_reward, expected_end, _, _ = reference.step(action)
+        total += expected_reward
+        if expected_end:
+            break
+        assert reward[0] == expected_reward
+        if not terminated[0]:
+            np.testing.assert_array_equal(screen[0], expected)
+    assert total > 0
+    half.env.close()
+
+
+def test_rollouts_join_and_count_whole_games():
+    """Boxing's score moves both ways; Breakout loses five lives a game."""
+    env = AtariEnv("breakout", AtariSettings(num_envs=4, life_loss=True), seed=1)
+    first = env.rollout(random_actions(env), 60)
+    second = env.rollout(random_actions(env, 1), 700)
+    env.close()
+    np.testing.assert_array_equal(first.observation[-1], second.observation[0])
+    assert first.observation.shape == (61, 4, 4, 84, 84) and first.observation.dtype == np.uint8
+    ends = int(first.terminated.sum() + second.terminated.sum())
+    played = first.episodes + second.episodes
+    assert 4 <= len(played) < ends / 3  # five lives each
+    assert all(episode.frames > 400 for episode in played)
+    # What was scored but belongs to games that still run is all that may be missing.
+    assert sum(e.score for e in played) <= first.reward.sum() + second.reward.sum()
+    assert sum(e.score for e in played) > 0
+
+
+def test_rewards_are_clipped_and_scores_are_not():
+    env = AtariEnv("krull", AtariSettings(num_envs=2), seed=0)
+    rollout = env.rollout(random_actions(env), 300)
+    scores = [half.score.sum() for half in env._halves]
+    env.close()
+    assert set(np.unique(rollout.reward)) <= {-1.0, 0.0, 1.0} and rollout.reward.sum() > 0
+    assert sum(scores) + sum(e.score for e in rollout.episodes) > rollout.reward.sum()
+
+
+def test_an_action_out_of_range_is_refused():
+    env = AtariEnv("pong", AtariSettings(num_envs=2), seed=0)
+    with pytest.raises(ValueError, match="lie in 0..5"):
+        env.rollout(lambda screen: np.array([6]), 1)
+    env.close()
+
+
+def test_missing_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ale_py.vector_env", None)
+    with pytest.raises(ValueError, match=r"pip install 'lpg-engine\[atari\]'"):
+        AtariEnv("pong", AtariSettings(), seed=0)
+
+
+def test_network_has_the_published_size():
+    """Kernels 8, 4, 3 with strides 4, 2, 1 leave 7 x 7 x 64 = 3,136 features for D(512)."""
+    agent = AtariAgent(Heads(logits=4, value=1))
+    shapes = jax.eval_shape(agent.init, jax.random.key(0), jnp.int32(0))
+    expected = (8 * 8 * 4 + 1) * 32 + (4 * 4 * 32 + 1) * 64 + (9 * 64 + 1) * 64
+    expected += (3136 + 1) * 512 + (512 + 1) * 5
+    assert sum(x.size for x in jax.tree.leaves(shapes)) == expected
+
+
+@pytest.fixture(scope="module")
+def learner():
+    rule = LPGWithBaseline(hidden_size=4, prediction_size=3, embedding_size=2)
+    return make_learner(rule, rule.init(jax.random.key(0)), 4)
+
+
+def run(learner, folder, num_updates, on_progress=lambda n, line: None):
+    game = games()["breakout"]
+    return run_agent(learner, game, TINY, (5e-4, 0.5), 0, num_updates, folder, on_progress)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_with_nothing_lost_or_counted_twice(learner, tmp_path):
+    def kill(updates, line):
+        if line and line["update"] == 6:  # logged, but the checkpoint is of update 4
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(learner, tmp_path, 10, kill)
+    assert [
+        json.loads(x)["update"] for x in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ] == [2, 4, 6]
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"update": 7, "fra')  # torn by the kill
+    lines = run(learner, tmp_path, 10)
+    assert [line["update"] for line in lines] == [2, 4, 6, 8, 10]
+    assert [line["frames"] for line in lines] == [80, 160, 240, 320, 400]
+    assert [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()] == lines
+    assert run(learner, tmp_path, 10) == lines  # finished: nothing is played
+
+
+def test_a_game_with_arms_seeds_and_video(tmp_path):
+    from dataclasses import replace
+
+    options = replace(TINY, kl_costs=(0.5, 1.0), selection_frames=4 * 40)
+    game = games()["breakout"]
+    result = evaluate_atari(a2c(), game, options, tmp_path)
+    assert (result.suite, result.env, result.reference_return) == ("atari", "breakout", game.human)
+    assert len(result.selection) == 2 and len(result.late_return) == 2
+    assert result.interactions == [20, 40, 60, 80, 100]
+    assert (tmp_path / "videos" / "breakout-a2c.gif").stat().st_size > 1000
+    with pytest.raises(ValueError, match=r"gamma \(0.995 -> 0.9\)"):
+        evaluate_atari(a2c(), game, replace(options, gamma=0.9), tmp_path)
+
+
+def test_a_signal_saves_and_stops(learner, tmp_path):
+    import os
+    import signal
+
+    def interrupt(updates, line):
+        if line and line["update"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        run(learner, tmp_path, 10, interrupt)
+    lines = run(learner, tmp_path, 10)
+    assert [line["update"] for line in lines] == [2, 4, 6, 8, 10]
+
+
+def test_hypers_and_a2c_learner_move_every_parameter():
+    from metatest.atari_train import newborn, play_and_learn
+
+    algorithm = Algorithm("a2c", A2C(), ())
+    learner = make_learner(algorithm.rule, algorithm.rule_params, 4)
+    env = AtariEnv("breakout", TINY.settings, seed=0)
+    before = newborn(learner, 0, hypers(1e-3, 0.5, 0.99))
+    after, interval = play_and_learn(learner, before, env, 3, 5)
+    env.close()
+    assert int(after.update) == 3 and interval.updates == 3
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), before.agent.params, after.agent.params)
+    assert all(jax.tree.leaves(moved))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", games())
+def test_every_game_starts_steps_and_restarts(game):
+    env = AtariEnv(game, AtariSettings(num_envs=2), seed=0)
+    assert env.num_actions == games()[game].minimal_actions
+    choose, ended = random_actions(env), []
+    for _ in range(200):
+        ended += env.rollout(choose, 100).episodes
+        if ended:
+            break
+    rollout = env.rollout(choose, 10)
+    env.close()
+    assert rollout.observation.std() > 0
+    assert ended, "no game ended within 20,000 steps"

@@ -1,0 +1,103 @@
+"""report.html, summary.json and the command that puts runs side by side."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from test_statistics import result
+
+from metatest import report_cli
+from metatest.report import write_report
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "recompute_report.py"
+VOID = {"meta", "img", "br"}
+
+
+class Checker(HTMLParser):
+    """Tags close in order; collects what is linked and the text."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.words = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def make_run(path, results):
+    path.mkdir()
+    lines = "".join(json.dumps(asdict(r)) + "\n" for r in results)
+    (path / "results.jsonl").write_text(lines)
+    (path / "command.json").write_text(json.dumps({"command": "metatest --rule <x>", "rule": {}}))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    results = [
+        result("<script>env", "lpg", [3.0, 4.0, 5.0, 9.0], random=0.0, reference=10.0),
+        result("<script>env", "a2c", [1.0, 2.0, 2.5, 2.0], random=0.0, reference=10.0),
+        result("other", "lpg", [1.0, 2.0], random=0.0, reference=4.0),
+    ]
+    return make_run(tmp_path / "run", results)
+
+
+def test_page_is_well_formed_self_contained_and_escaped(run):
+    write_report(run, [run])
+    checker, text = Checker(), (run / "report.html").read_text()
+    checker.feed(text)
+    assert checker.open == []
+    assert checker.links and all(link.startswith("data:image/") for link in checker.links)
+    assert "<script" not in text and "<script>env" in checker.words
+    assert "metatest --rule <x>" in checker.words
+    assert 'class="best">5.250' in text  # lpg's mean: every seed above every one of a2c
+
+
+def test_independent_script_agrees_and_notices_a_change(run):
+    write_report(run, [run])
+    command = [sys.executable, str(SCRIPT), str(run)]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    numbers = json.loads((run / "summary.json").read_text())
+    numbers["rows"][1]["iqm"]["value"] += 1e-3
+    (run / "summary.json").write_text(json.dumps(numbers))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "iqm" in done.stdout
+
+
+def test_two_runs_side_by_side(run, tmp_path, capsys):
+    other = make_run(tmp_path / "second", [result("other", "lpg", [7.0, 8.0])])
+    out = tmp_path / "both"
+    assert report_cli.main([str(run), str(other), "--output", str(out)]) == 0
+    text = (out / "report.html").read_text()
+    assert "second: lpg" in text and "run: lpg" in text
+    assert "Report:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, "not json\n", '{"env": "a"}\n', ""])
+def test_a_run_that_cannot_be_read_is_refused_in_one_sentence(tmp_path, capsys, content):
+    (tmp_path / "run").mkdir()
+    if content is not None:
+        (tmp_path / "run" / "results.jsonl").write_text(content)
+    out = tmp_path / "out"
+    assert report_cli.main([str(tmp_path / "run"), "--output", str(out)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "run" in error and "\n" not in error
+    assert not out.exists()
+
+
+def test_normalised_needs_both_references():
+    known = result("a", "x", [2.0, None], random=1.0, reference=3.0)
+    assert known.normalised() == [0.5, None]
+    assert replace(known, reference_return=None).normalised() == [None, None]

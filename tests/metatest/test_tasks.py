@@ -1,0 +1,138 @@
+"""From names to tasks, and gymnax environments against gymnax itself."""
+
+from dataclasses import replace
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnax.environments import environment, spaces
+
+from envs.rollout import rollout, start
+from lpg.baseline_rule import LPGWithBaseline
+from lpg.learned_rule import LPG
+from lpg.rule import Heads
+from metatest.evaluate import Algorithm, Budget, a2c, arm_scores, evaluate, make_task
+from metatest.tasks import Overrides, find_task, random_return
+from metatest.train_agent import Curve, train
+
+RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)
+
+
+class Corridor(environment.Environment):
+    """Two actions, five steps, a reward of 1 for each action 1."""
+
+    @property
+    def default_params(self):
+        return environment.EnvParams(max_steps_in_episode=5)
+
+    @property
+    def num_actions(self):
+        return 2
+
+    def reset_env(self, key, params):
+        return jnp.ones(3), environment.EnvState(time=jnp.int32(0))
+
+    def step_env(self, key, state, action, params):
+        state = environment.EnvState(time=state.time + 1)
+        reward = jnp.asarray(action, jnp.int32)
+        return jnp.ones(3), state, reward, jnp.array(False), {}
+
+    def action_space(self, params=None):
+        return spaces.Discrete(2)
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Catch-bsuite", "Breakout-MinAtar"])
+def test_rollout_equals_stepping_gymnax(name):
+    """With the keys that the rollout uses, step by step through gymnax's public `step`."""
+    spec, (env, params) = find_task(name), gymnax.make(name)
+    steps, count, key = 12, 3, jax.random.key(4)
+    state = start(jax.random.key(1), spec.env, spec.env_params, count)
+    logits = jnp.zeros((count, env.num_actions))
+    _, trajectory, _ = rollout(key, spec.env, spec.env_params, lambda o: logits, state, steps)
+    keys = jax.random.split(jax.random.split(key)[1], steps * count).reshape(steps, count)
+    step, env_state = jax.jit(env.step), state.env_state
+    for b in range(count):
+        s = jax.tree.map(lambda x, b=b: x[b], env_state)
+        for t in range(steps):
+            obs, s, reward, terminated, truncated, _ = step(
+                keys[t, b], s, trajectory.action[t, b], params
+            )
+            seen = np.asarray(trajectory.observation[t + 1, b])
+            seen = np.moveaxis(seen, 0, -1) if seen.ndim == 3 else seen
+            np.testing.assert_allclose(seen, obs, rtol=1e-4, atol=1e-5)
+            assert trajectory.reward[t, b] == reward and trajectory.reward.dtype == jnp.float32
+            assert trajectory.terminated[t, b] == terminated
+            assert trajectory.truncated[t, b] == truncated
+
+
+def test_agents_by_observation_and_overrides():
+    assert find_task("CartPole-v1").agent == "D(64-64)"
+    minatar = find_task("Breakout-MinAtar")
+    assert minatar.agent == "C(16)-D(128)" and minatar.observation_shape == (4, 10, 10)
+    changed = Overrides(agent="D(8)", learning_rates=(1e-3,)).apply(minatar)
+    assert (changed.agent, changed.num_arms) == ("D(8)", 3)
+    assert make_task(a2c(), changed, Budget()).agent.heads == Heads(logits=3, value=1)
+    published = find_task("short")
+    assert (published.suite, published.agent, published.num_arms) == ("published", "table", 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("CartPole", "did you mean CartPole-v1"),
+        ("Pendulum-v1", "continuous actions"),
+        ("MNISTBandit-bsuite", "downloads data"),
+        ("no.such.module:Env", "Cannot take the environment"),
+        ("json:JSONDecoder", "gymnax Environment class"),
+    ],
+)
+def test_what_cannot_be_is_refused(name, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        find_task(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_own_environment_by_import_path_end_to_end():
+    spec = find_task(f"{Corridor.__module__}:Corridor")
+    budget = Budget(seeds=2, selection_seeds=1, updates=120, num_envs=8, num_steps=5)
+    result = evaluate(a2c(), spec, budget)
+    assert result.suite == "gymnax" and len(result.selection) == 12
+    assert result.random_return == pytest.approx(2.5, abs=0.15)  # 12,800 episodes, sd 1.1
+    assert all(value is not None and value > 4.5 for value in result.late_return)
+
+
+def test_reward_scale_reaches_the_rule_but_not_the_figures():
+    spec = find_task(f"{Corridor.__module__}:Corridor")
+    budget = Budget(updates=1, num_envs=8, num_steps=5)
+    curves = []
+    for scale in (1.0, 0.0 + 1e-9):
+        task = make_task(a2c(), spec, replace(budget, reward_scale=scale))
+        rates = np.full(2, 1e-2)
+        curves.append(train(task, jax.random.key(0), rates, np.full(2, 0.5), 0.99, 80, 80))
+    assert curves[0].episode_return[0].mean() == pytest.approx(2.5, abs=0.8)
+    np.testing.assert_array_equal(curves[0].episode_return[0], curves[1].episode_return[0])
+    learned, blind = (c.episode_return[-1].mean() for c in curves)
+    assert learned > 4.0 and blind < 4.0
+
+
+def test_baseline_head_is_asked_of_the_agent():
+    rule = LPGWithBaseline(**vars(RULE))
+    algorithm = Algorithm("lpg", rule, rule.init(jax.random.key(0)))
+    task = make_task(algorithm, find_task("CartPole-v1"), Budget())
+    assert task.agent.heads == Heads(logits=2, prediction=3, value=1)
+
+
+def test_arms_on_gymnax_are_chosen_by_return():
+    """Reward per step would favour the second life; the third finished no episode."""
+    curve = Curve(
+        np.array([10]), np.array([[0.1, 0.9, 5.0]]), np.array([[2.0, 1.0, np.nan]]), np.zeros(3)
+    )
+    assert np.argsort(arm_scores(find_task("CartPole-v1"), curve)).tolist() == [2, 1, 0]
+    assert np.argsort(arm_scores(find_task("short"), curve)).tolist() == [0, 1, 2]
+
+
+def test_random_return_of_a_fair_corridor():
+    spec = find_task(f"{Corridor.__module__}:Corridor")
+    assert random_return(spec, jax.random.key(0)) == pytest.approx(2.5, abs=0.06)  # 4.5 sigma
