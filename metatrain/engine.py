@@ -13,6 +13,7 @@ from lpg.rule import RuleParams, UpdateRule
 from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
 from metatrain.cohort import Cohort, build_cohorts
+from metatrain.devices import AXIS, REPLICATED, SHARED, gather, local_slots, make_mesh, place
 from metatrain.lifetime import (
     LifetimeState,
     birth,
@@ -41,6 +42,10 @@ class EngineState(NamedTuple):
     bandits: tuple[BanditState, ...]  # per cohort
 
 
+# How the state lies on the devices: lifetimes are shared, all else is on each.
+SPECS = EngineState(REPLICATED, REPLICATED, REPLICATED, REPLICATED, SHARED, REPLICATED)
+
+
 class EndedLives(NamedTuple):
     """Lifetimes that end with this window, leading axis L."""
 
@@ -57,14 +62,24 @@ class Engine:
         rule: UpdateRule,
         config: MetaTrainConfig,
         cohorts: tuple[Cohort, ...] | None = None,
+        devices: list[Any] | None = None,
     ):
+        """Raises ValueError where the cohorts cannot be shared evenly by the devices (all)."""
         self.rule = rule
         self.config = config
         self.cohorts = build_cohorts(rule, config) if cohorts is None else cohorts
+        self.mesh = make_mesh(self.cohorts, devices)
         self.meta_optimizer = meta_optimizer(config)
-        self.init = jax.jit(self._init)
+        shard = partial(jax.shard_map, mesh=self.mesh, check_vma=False)
+        init = shard(self._init, in_specs=REPLICATED, out_specs=SPECS)
+        run = shard(self._run, in_specs=(SPECS, REPLICATED), out_specs=(SPECS, REPLICATED))
+        self.init = jax.jit(init)
         # The carry is donated: the state passed in must not be used again.
-        self.run = jax.jit(self._run, donate_argnums=0)
+        self.run = jax.jit(run, donate_argnums=0)
+
+    def place(self, state: EngineState) -> EngineState:
+        """A restored state, laid over the devices; it may come from any number of them."""
+        return place(state, self.mesh, SPECS)
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -78,7 +93,7 @@ class Engine:
         for cohort, bandit in zip(self.cohorts, bandit_states, strict=True):
             make = partial(birth, cohort, self.config, bandit)
             keys = lifetime_keys(cohort, jax.random.fold_in(key, FIRST_BIRTH), jnp.int32(0))
-            born = jax.vmap(make)(keys, jnp.asarray(cohort.environment_index))
+            born = jax.vmap(make)(keys, local_environments(cohort))
             keys = lifetime_keys(cohort, jax.random.fold_in(key, STAGGER), jnp.int32(0))
             lifetimes.append(jax.vmap(stagger)(keys, born))
         return EngineState(
@@ -113,7 +128,10 @@ class Engine:
                 self.rule, self.config, self.cohorts, rule_params, state.lifetimes, keys
             )
 
+        # Each device's loss is its share of the mean, so the shares' gradients add up.
         grads, (lifetimes, reports) = jax.grad(loss, has_aux=True)(state.rule_params)
+        grads = jax.lax.psum(grads, AXIS)
+        reports = gather(reports)
         updates, meta_opt_state = self.meta_optimizer.update(
             grads, state.meta_opt_state, state.rule_params
         )
@@ -140,22 +158,29 @@ class Engine:
         bandit: BanditState,
         report: CohortReport,
     ) -> tuple[LifetimeState, BanditState, EnvironmentMetrics]:
-        """End-of-window bookkeeping of one cohort: ages, final returns, bandit, births."""
+        """End-of-window bookkeeping of one cohort: ages, final returns, bandit, births.
+
+        `report`, the bandit and the metrics are of the whole cohort, `lifetimes` this device's.
+        """
+        slots = local_slots(cohort)
+        own = jax.tree.map(lambda x: x[slots], report)
         before = lifetimes.late
-        lifetimes = jax.vmap(grow_older)(lifetimes, report.episodes)
+        lifetimes = jax.vmap(grow_older)(lifetimes, own.episodes)
         late = jax.tree.map(jnp.subtract, lifetimes.late, before)
-        lives = ended_lives(self.config, lifetimes, report)
+        own_lives = ended_lives(self.config, lifetimes, own)
+        lives, late, arm, scored = gather((own_lives, late, lifetimes.arm, lifetimes.scored))
         environment = jnp.asarray(cohort.environment_index)
         low = jnp.asarray(cohort.random_return)[environment]
         high = jnp.asarray(cohort.best_return)[environment]
         score = jnp.clip((lives.final_return - low) / (high - low), 0.0, 1.0)
         # A life cut short by the guard is the arm's doing whatever its generation.
-        counted = lives.ended & (lifetimes.scored | lives.deterministic)
-        bandit = bandits.update(bandit, environment, lifetimes.arm, score, counted)
+        counted = lives.ended & (scored | lives.deterministic)
+        bandit = bandits.update(bandit, environment, arm, score, counted)
         metrics = environment_metrics(cohort, report, late, lives)
         key = jax.random.fold_in(state.key, REBIRTH)
         keys = lifetime_keys(cohort, key, state.meta_step)
-        return replace_ended(cohort, self.config, bandit, lifetimes, lives, keys), bandit, metrics
+        born = replace_ended(cohort, self.config, bandit, lifetimes, own_lives, keys)
+        return born, bandit, metrics
 
 
 def meta_optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:
@@ -175,9 +200,14 @@ def skipped_in_a_row(state: EngineState) -> int:
 
 
 def lifetime_keys(cohort: Cohort, key: Array, meta_step: Int[Array, ""]) -> Array:
-    """PRNG keys [L], from the lifetimes' global indices and the meta-step."""
-    indices = cohort.first_index + jnp.arange(cohort.num_lifetimes)
+    """PRNG keys of this device's lifetimes, from their global indices and the meta-step."""
+    indices = cohort.first_index + local_slots(cohort)
     return jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, i), meta_step))(indices)
+
+
+def local_environments(cohort: Cohort) -> Int[Array, "L"]:
+    """The environment of each of this device's lifetimes."""
+    return jnp.asarray(cohort.environment_index)[local_slots(cohort)]
 
 
 def ended_lives(
@@ -207,9 +237,9 @@ def replace_ended(
     A handful ends per window: creating only these, however many, costs a fraction of creating
     all and selecting.
     """
-    num_lifetimes = cohort.num_lifetimes
+    num_lifetimes = lives.ended.shape[0]
     batch = max(1, num_lifetimes // 16)
-    environment = jnp.asarray(cohort.environment_index)
+    environment = local_environments(cohort)
 
     def fill(carry):
         lifetimes, waiting = carry

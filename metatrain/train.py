@@ -91,7 +91,7 @@ def _start(engine: Engine, checkpoints: Checkpoints, console: Console) -> tuple[
     for sentence in restored.damaged:
         print(sentence, file=sys.stderr)
     console.print(f"Resuming from meta-step {restored.step}.")
-    return restored.state, restored.step
+    return engine.place(restored.state), restored.step
 
 
 def _next_boundary(meta_step: int, last: int, options: RunOptions) -> int:

@@ -64,7 +64,8 @@ def window_loss(
     lifetimes: tuple[LifetimeState, ...],
     keys: tuple[Array, ...],
 ) -> tuple[Float[Array, ""], tuple[tuple[LifetimeState, ...], tuple[CohortReport, ...]]]:
-    """Mean outer loss over all lifetimes; and the lifetimes after the window, with reports.
+    """Outer losses of the lifetimes given, over the number of all lifetimes of the cohorts; and the
+    lifetimes after the window, with reports. On one device that is the mean.
 
     Args:
         keys: per cohort, PRNG keys [L], one a lifetime.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny import TINY
 
+from lpg import checkpoint as checkpoint_module
 from lpg.checkpoint import CheckpointError, Checkpoints
-from metatrain import checkpoint as checkpoint_module
 from metatrain.engine import Engine, meta_optimizer, skipped_in_a_row
 from metatrain.metrics import as_record
 from metatrain.run_directory import RunDirectory, RunDirectoryError

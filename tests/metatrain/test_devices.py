@@ -1,0 +1,92 @@
+"""Eight virtual devices against one, and restoring onto another number of them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import TINY
+
+from lpg.checkpoint import Checkpoints
+from metatrain.devices import Distributed, make_mesh
+from metatrain.engine import Engine
+
+CONFIG = dataclasses.replace(TINY, envs=("short", "distractor"), lifetimes=16)
+
+
+def engine(num_devices):
+    return Engine(CONFIG.rule, CONFIG, devices=jax.devices()[:num_devices])
+
+
+@pytest.fixture(scope="module")
+def engines():
+    assert jax.device_count() >= 8, "the tests ask XLA for eight CPU devices"
+    return {n: engine(n) for n in (1, 8)}
+
+
+def host(tree):
+    return jax.tree.map(
+        lambda x: np.asarray(
+            jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        ),
+        tree,
+    )
+
+
+def assert_same(one, many, exact):
+    for a, b in zip(jax.tree.leaves(host(one)), jax.tree.leaves(host(many)), strict=True):
+        if exact or not np.issubdtype(a.dtype, np.floating):
+            np.testing.assert_array_equal(a, b)
+        else:
+            # Adam divides a gradient near zero by its own size: rounding becomes a few hundredths
+            # of a step (1e-2 here).
+            np.testing.assert_allclose(a, b, rtol=2e-3, atol=5e-4)
+
+
+def test_eight_devices_live_the_same_lives(engines):
+    """Worlds and actions exactly; eta, summed in another order, to rounding."""
+    states = {n: e.init(jax.random.key(3)) for n, e in engines.items()}
+    assert_same(states[1], states[8], exact=True)
+    assert len(states[8].lifetimes[0].age.sharding.device_set) == 8
+    after = {n: engines[n].run(states[n], jnp.int32(3)) for n in engines}
+    (one, metrics_one), (many, metrics_many) = after[1], after[8]
+    for a, b in zip(one.lifetimes, many.lifetimes, strict=True):
+        exact = ("env_params", "arm", "hypers", "age", "duration", "rollout", "late")
+        for name in exact:
+            assert_same(getattr(a, name), getattr(b, name), exact=True)
+        np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)
+    assert_same(one.bandits, many.bandits, exact=True)
+    assert_same(one.rule_params, many.rule_params, exact=False)
+    assert_same(metrics_one, metrics_many, exact=False)
+    ended = sum(float(e.lives_ended.sum()) for e in metrics_one.environments)
+    assert ended > 0  # births and the bandit were part of it
+    moved = jax.tree.map(lambda x: float(jnp.abs(x).max()), many.rule_params)
+    assert max(jax.tree.leaves(moved)) > 0
+
+
+def test_a_run_on_eight_goes_on_on_one_and_four(engines, tmp_path):
+    state, _ = engines[8].run(engines[8].init(jax.random.key(3)), jnp.int32(2))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(2, state)
+    expected, _ = engines[8].run(state, jnp.int32(1))
+    for n in (1, 4):
+        other = engines.get(n) or engine(n)
+        like = jax.eval_shape(other.init, jax.random.key(0))
+        restored = Checkpoints(tmp_path).restore_newest(like)
+        assert restored is not None
+        after, _ = other.run(other.place(restored.state), jnp.int32(1))
+        for a, b in zip(expected.lifetimes, after.lifetimes, strict=True):
+            np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)
+        assert_same(expected.rule_params, after.rule_params, exact=False)
+
+
+def test_lifetimes_that_cannot_be_shared_are_refused(engines):
+    with pytest.raises(ValueError, match="16 lifetimes|8 lifetimes"):
+        make_mesh(engines[1].cohorts, jax.devices()[:3])
+    assert make_mesh(engines[1].cohorts).size == 8
+
+
+def test_half_a_description_of_processes_is_refused():
+    with pytest.raises(ValueError, match="together"):
+        Distributed(coordinator="localhost:1234")
