@@ -41,8 +41,8 @@ class SuiteRow:
     """One environment with its agent, optimiser, bandit arms and lifetime (Table 3)."""
 
     name: str
-    family: Literal["tabular_grid", "random_grid", "chain"]
-    spec: GridSpec | ChainSpec
+    family: Literal["tabular_grid", "random_grid", "chain", "user"]
+    spec: GridSpec | ChainSpec | None  # None for a user's environment
     agent: str  # Table 3's notation
     optimizer: Literal["sgd", "adam"]
     learning_rates: tuple[float, ...]

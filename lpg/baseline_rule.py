@@ -1,5 +1,7 @@
 """LPG with a state-dependent baseline for environments of large returns (Oh et al. 2020, Eq. 7)."""
 
+from dataclasses import asdict
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -32,3 +34,8 @@ class LPGWithBaseline(LPG):
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat)
         error = baseline - targets.pi_hat
         return jnp.mean(-log_prob * strength + hypers.kl_cost * kl + 0.5 * error**2)
+
+
+def with_baseline(rule: LPG) -> LPGWithBaseline:
+    """The same architecture, and the same eta fits."""
+    return LPGWithBaseline(**asdict(rule))

@@ -1,17 +1,23 @@
 """Learned Policy Gradient as an `UpdateRule` (Oh et al. 2020, Eq. 2)."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from envs.trajectory import Trajectory
+from lpg.architecture import (
+    HeadActivation,
+    Precision,
+    StoredArchitecture,
+    layout,
+    refuse_sizes_below_one,
+    refuse_unknown,
+)
 from lpg.network import LPGNetwork
 from lpg.rule import AgentOutputs, Heads, Hypers, RuleInputs, RuleParams, action_log_prob
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class LPGTargets(NamedTuple):
@@ -20,38 +26,30 @@ class LPGTargets(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LPG:
+class LPG(StoredArchitecture):
     """The learned rule; its fields are the architecture stored in a rule file's header."""
+
+    kind: ClassVar[str] = "lpg"
 
     hidden_size: int = 256  # LSTM units (B.1)
     prediction_size: int = 30  # m (section 4.1)
     embedding_size: int = 16  # phi: Dense(16)-Dense(1) (B.1)
-    head_activation: Literal["relu", "none"] = "relu"  # between the LSTM and its heads
+    head_activation: HeadActivation = "relu"  # between the LSTM and its heads
     precision: Precision = "auto"
     """Of the LSTM's activations and matmuls; auto is bfloat16 on GPU and TPU, float32 on CPU."""
 
     def __post_init__(self):
-        for field in ("hidden_size", "prediction_size", "embedding_size"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"LPG's {field} must be at least 1, got {getattr(self, field)}.")
-        if self.head_activation not in ("relu", "none"):
-            raise ValueError(f"head_activation must be relu or none, got {self.head_activation!r}.")
-        if self.precision not in get_args(Precision):
-            raise ValueError(
-                f"precision must be auto, float32 or bfloat16, got {self.precision!r}."
-            )
+        refuse_sizes_below_one(self, "hidden_size", "prediction_size", "embedding_size")
+        refuse_unknown(self, head_activation=HeadActivation, precision=Precision)
 
     @property
     def network(self) -> LPGNetwork:
-        on_cpu = jax.default_backend() == "cpu"
-        narrow = self.precision == "bfloat16" or (self.precision == "auto" and not on_cpu)
         return LPGNetwork(
-            self.hidden_size,
-            self.prediction_size,
-            self.embedding_size,
-            self.head_activation,
-            dtype=jnp.bfloat16 if narrow else None,
-            feature_major=on_cpu,
+            hidden_size=self.hidden_size,
+            head_activation=self.head_activation,
+            prediction_size=self.prediction_size,
+            embedding_size=self.embedding_size,
+            **layout(self.precision),
         )
 
     def init(self, key: Array) -> RuleParams:
@@ -88,28 +86,6 @@ class LPG:
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat)
         return jnp.mean(-log_prob * targets.pi_hat + hypers.kl_cost * kl)
-
-    def architecture(self) -> dict[str, Any]:
-        """Plain JSON for a rule file's header; `from_architecture` reads it back."""
-        fields = asdict(self)
-        del fields["precision"]  # how to compute, not what the rule is
-        return {"rule": "lpg", **fields}
-
-    @classmethod
-    def from_architecture(cls, architecture: dict[str, Any]) -> "LPG":
-        fields = dict(architecture)
-        if fields.pop("rule", None) != "lpg":
-            raise ValueError(
-                f"This rule file holds a rule of kind {architecture.get('rule')!r}, not 'lpg'; "
-                "load it with the class that wrote it."
-            )
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise ValueError(
-                f"This rule file's architecture {architecture} is not one this version knows; "
-                "use the version that wrote it."
-            ) from error
 
 
 def kl_divergence(

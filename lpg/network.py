@@ -1,10 +1,8 @@
-"""The LPG network: a backward LSTM from a trajectory to (pi_hat, y_hat).
+"""The networks of LPG and of LPG-V: a backward LSTM from a trajectory to the rule's targets.
 
-Source: Oh et al. 2020, section 3.1 and appendix B.1. With the published sizes it has 277,792
-parameters.
+Source: Oh et al. 2020, section 3.1, section 4.1 (LPG-V) and appendix B.1. With the published sizes
+LPG's has 277,792 parameters.
 """
-
-from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -12,10 +10,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from lpg.architecture import HeadActivation
 from lpg.lstm import LSTMWeights, lstm_feature_major, lstm_scan
 from lpg.rule import RuleInputs
 
-NUM_INPUTS = 6  # r, d, gamma, pi(a|s), phi(y_t), phi(y_{t+1})
+NUM_INPUTS = 6  # r_t, d_t, gamma, pi(a_t|s_t), outlook(s_t), d_t outlook(s_{t+1}) (section 3.1)
 
 
 class PredictionEmbedding(nn.Module):
@@ -62,38 +61,34 @@ class Head(nn.Module):
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
-class LPGNetwork(nn.Module):
-    """x_t -> pi_hat_t [T, R] and the logits of y_hat_t [T, R, m]; `targets` in learned_rule.py."""
+class RuleNetwork(nn.Module):
+    """What both share. `outlook`: what the agent expects of a state, as one number; T1 = T + 1."""
 
     hidden_size: int = 256
-    prediction_size: int = 30
-    embedding_size: int = 16
-    head_activation: Literal["relu", "none"] = "relu"
+    head_activation: HeadActivation = "relu"
     dtype: DTypeLike | None = None  # of the LSTM and its matmuls; None: as the inputs
     feature_major: bool = False  # the LSTM's layout, see lpg/lstm.py
 
-    @nn.compact
-    def __call__(self, inputs: RuleInputs) -> tuple[Float[Array, "T R"], Float[Array, "T R m"]]:
-        embedding = PredictionEmbedding(self.embedding_size, name="phi")
-        phi = embedding(jax.nn.softmax(inputs.prediction))
+    def _heads(
+        self, inputs: RuleInputs, outlook: Float[Array, "T1 R"], **widths: int
+    ) -> Float[Array, "T R k"]:
+        """The named heads on the LSTM, side by side. Called within the compact method."""
         features = (
             inputs.reward,
             inputs.not_done,
             jnp.broadcast_to(inputs.gamma[None, :], inputs.reward.shape),
             inputs.action_prob,
-            phi[:-1],
+            outlook[:-1],
             # After a terminal step s_{t+1} belongs to the next episode: it must not leak.
-            phi[1:] * inputs.not_done,
+            outlook[1:] * inputs.not_done,
         )
         weights = BackwardLSTM(self.hidden_size, name="lstm")(NUM_INPUTS)
-        heads = (
-            Head(1, name="pi_hat")(self.hidden_size),
-            Head(self.prediction_size, name="y_hat")(self.hidden_size),
-        )
+        heads = [Head(width, name=name)(self.hidden_size) for name, width in widths.items()]
         kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*heads, strict=True))
-        outputs = self._feature_major if self.feature_major else self._row_major
-        out = outputs(weights, kernel, features, inputs.not_done) + bias[None, None, :]
-        return out[..., 0], out[..., 1:]
+        # A program of symbolic sizes (lpg/export.py) is for every backend: the plain scan.
+        known = isinstance(inputs.reward.shape[1], int)
+        outputs = self._feature_major if self.feature_major and known else self._row_major
+        return outputs(weights, kernel, features, inputs.not_done) + bias[None, None, :]
 
     def _row_major(
         self, weights: LSTMWeights, kernel: Array, features: tuple[Array, ...], not_done: Array
@@ -114,3 +109,25 @@ class LPGNetwork(nn.Module):
 
     def _activate(self, hidden: Array) -> Array:
         return nn.relu(hidden) if self.head_activation == "relu" else hidden
+
+
+class LPGNetwork(RuleNetwork):
+    """x_t -> pi_hat_t [T, R] and the logits of y_hat_t [T, R, m]; `targets` in learned_rule.py."""
+
+    prediction_size: int = 30
+    embedding_size: int = 16
+
+    @nn.compact
+    def __call__(self, inputs: RuleInputs) -> tuple[Float[Array, "T R"], Float[Array, "T R m"]]:
+        embedding = PredictionEmbedding(self.embedding_size, name="phi")
+        outlook = embedding(jax.nn.softmax(inputs.prediction))
+        out = self._heads(inputs, outlook, pi_hat=1, y_hat=self.prediction_size)
+        return out[..., 0], out[..., 1:]
+
+
+class LPGVNetwork(RuleNetwork):
+    """x_t, with V in place of phi(y), -> pi_hat_t [T, R]; `targets` in learned_value_rule.py."""
+
+    @nn.compact
+    def __call__(self, inputs: RuleInputs) -> Float[Array, "T R"]:
+        return self._heads(inputs, inputs.value[..., 0], pi_hat=1)[..., 0]

@@ -19,11 +19,11 @@ import numpy as np
 
 from lpg.checkpoint import Checkpoints
 from lpg.storage import write_atomically
+from metatest.algorithms import Algorithm
 from metatest.atari_env import AtariEnv, AtariSettings
 from metatest.atari_games import Game
 from metatest.atari_train import Learner, frames, hypers, make_learner, newborn, play_and_learn
 from metatest.atari_video import record
-from metatest.evaluate import Algorithm
 from metatest.results import LATE, Result
 
 SELECTION_SEED = 1_000_000  # seeds of runs that only choose an arm

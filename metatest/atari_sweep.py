@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from metatest.algorithms import Algorithm
 from metatest.atari_games import Game
 from metatest.atari_run import AtariOptions, evaluate_atari
-from metatest.evaluate import Algorithm
 from metatest.report import write_report
 from metatest.results import append_result
 

@@ -1,33 +1,29 @@
 """The command `metatest`: train fresh agents with a frozen rule, beside baselines."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import jax
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lpg.baseline_rule import LPGWithBaseline
+from lpg.architecture import Precision
 from lpg.checkpoint import CheckpointError
 from lpg.compilation_cache import enable_compilation_cache
-from lpg.learned_rule import LPG, Precision
 from lpg.storage import RuleFile, load_rule
 from metatest import report_cli
+from metatest.algorithms import Algorithm, choose
 from metatest.atari_env import check_installed
 from metatest.atari_games import resolve
 from metatest.atari_run import AtariOptions, Stopped
 from metatest.atari_sweep import play_all
-from metatest.evaluate import Algorithm, Budget, a2c, evaluate, make_task, total_updates
+from metatest.evaluate import Budget, evaluate, make_task, total_updates
 from metatest.report import as_table, write_report
 from metatest.results import append_result
 from metatest.run_record import write_record
 from metatest.tasks import Overrides, TaskSpec, find_task
-
-BASELINES: dict[str, Callable[[], Algorithm]] = {"a2c": a2c}
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Command:
     updates: int | None = None
     """Agent updates of one life; Table 3's lifetime, or 400 on gymnax, where not given."""
     baselines: tuple[str, ...] = ()
-    """Algorithms to run beside the rule, on the same agents and as many arms: a2c."""
+    """Run beside the rule, on the same agents and as many arms: a2c, or other rules as --rule."""
     num_envs: int = 64
     """Parallel environments per agent (Table 2: 64)."""
     num_steps: int = 20
@@ -134,23 +130,7 @@ def _specs(command: Command) -> list[TaskSpec]:
 
 
 def _algorithms(command: Command, file: RuleFile) -> list[Algorithm]:
-    unknown = [name for name in command.baselines if name not in BASELINES]
-    if unknown:
-        raise ValueError(f"Unknown baseline {unknown[0]!r}; known are {', '.join(BASELINES)}.")
-    kind = LPGWithBaseline if command.baseline_head else LPG
-    rule = replace(kind.from_architecture(file.architecture), precision=command.precision)
-    _check_shapes(command.rule, rule, file.params)
-    learned = Algorithm("lpg", rule, jax.tree.map(jax.numpy.asarray, file.params))
-    return [learned, *(BASELINES[name]() for name in command.baselines)]
-
-
-def _check_shapes(name: str, rule: LPG, params: Any) -> None:
-    expected = jax.tree.map(lambda x: x.shape, jax.eval_shape(rule.init, jax.random.key(0)))
-    if jax.tree.map(lambda x: x.shape, params) != expected:
-        raise ValueError(
-            f"The tensors in {name} do not have the shapes that its header's architecture "
-            "implies; take an intact copy of the rule."
-        )
+    return choose(command.rule, file, command.baselines, command.baseline_head, command.precision)
 
 
 def _evaluate_all(

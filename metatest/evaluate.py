@@ -7,22 +7,14 @@ from itertools import product
 import jax
 import numpy as np
 
-from lpg.actor_critic import A2C
 from lpg.agents import make_agent
 from lpg.optimizers import make_optimizer
-from lpg.rule import RuleParams, UpdateRule
+from metatest.algorithms import Algorithm
 from metatest.results import Result, late_returns, late_rewards, with_none
 from metatest.tasks import UPDATES, TaskSpec, random_return
 from metatest.train_agent import Curve, Task, train
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    name: str
-    rule: UpdateRule
-    rule_params: RuleParams
 
 
 @dataclass(frozen=True)
@@ -56,14 +48,6 @@ class Budget:
         if spec.lifetime_steps is None:
             return UPDATES
         return max(1, spec.lifetime_steps // (self.num_envs * self.num_steps))
-
-
-def a2c() -> Algorithm:
-    """A2C with the published settings, tuned on as many arms as a learned rule.
-
-    alpha_y, which weights the loss of y, weights the value's.
-    """
-    return Algorithm("a2c", A2C(), ())
 
 
 def evaluate(

@@ -9,7 +9,8 @@ import tyro
 
 from lpg.checkpoint import CheckpointError
 from lpg.compilation_cache import enable_compilation_cache
-from metatrain.presets import PRESETS, MetaTrainConfig
+from lpg.learned_rule import LPG
+from metatrain.presets import PRESETS, MetaTrainConfig, with_rule
 from metatrain.run_directory import RunDirectoryError
 from metatrain.train import MetaTrainingDiverged, RunOptions, train
 
@@ -18,11 +19,14 @@ from metatrain.train import MetaTrainingDiverged, RunOptions, train
 class Command:
     """Meta-train Learned Policy Gradient (Oh et al. 2020). Run again to resume."""
 
-    config: Annotated[MetaTrainConfig, tyro.conf.arg(name="")]
+    # The kind of rule is chosen by --rule before the flags of its fields are known.
+    config: Annotated[MetaTrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands]
     run_dir: Path
     """Where checkpoints, logs, curves and the rule go; a run found there is resumed."""
     preset: str = "paper"
     """Values to start from: paper, paper_long, tabular, small or quick."""
+    rule: str = LPG.kind
+    """Kind of rule: lpg, or lpg_v, which has a TD(lambda) value in place of y (section 4.1)."""
     log_every: int = 10
     """Meta-steps between log lines; between two of them nothing leaves the device."""
     checkpoint_every: int = 100
@@ -30,21 +34,23 @@ class Command:
 
 
 def parse(arguments: list[str]) -> Command:
-    """The command line, on top of the preset that it names."""
-    preset = _preset_name(arguments)
+    """The command line, on top of the preset and the kind of rule that it names."""
+    preset = _value_of("--preset", arguments) or "paper"
+    kind = _value_of("--rule", arguments) or LPG.kind
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
-    default = Command(config=PRESETS[preset], run_dir=Path("runs") / preset, preset=preset)
+    config = with_rule(PRESETS[preset], kind)
+    default = Command(config=config, run_dir=Path("runs") / preset, preset=preset, rule=kind)
     return tyro.cli(Command, args=arguments, default=default, prog="metatrain")
 
 
-def _preset_name(arguments: list[str]) -> str:
+def _value_of(flag: str, arguments: list[str]) -> str | None:
     for i, argument in enumerate(arguments):
-        if argument == "--preset" and i + 1 < len(arguments):
+        if argument == flag and i + 1 < len(arguments):
             return arguments[i + 1]
-        if argument.startswith("--preset="):
+        if argument.startswith(f"{flag}="):
             return argument.split("=", 1)[1]
-    return "paper"
+    return None
 
 
 def main() -> None:

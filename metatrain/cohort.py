@@ -79,7 +79,14 @@ def make_cohort(
         rows: per environment of the cohort, its name, agent, arms and lifetime.
         base_params: the environments' EnvParams stacked [E, ...].
         first_index: of the cohort's lifetimes among all, where an engine hosts several cohorts.
+
+    Raises ValueError where the params lack gymnax's time limit.
     """
+    if not hasattr(base_params, "max_steps_in_episode"):
+        raise ValueError(
+            f"The params of {rows[0].name} have no max_steps_in_episode, by which lives without a "
+            "finished episode are scored; add that field, as gymnax's environments have it."
+        )
     row = rows[0]
     num_states = getattr(env, "num_states", 0)
     shape = observation_shape(env, base_params)

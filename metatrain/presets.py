@@ -1,9 +1,12 @@
 """What meta-training can be told: one frozen config, and the presets that fill it in."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 from envs.suite import SUITE
 from lpg.learned_rule import LPG
+from lpg.loading import LearnedRule, rule_class
 
 ALL_ENVIRONMENTS = tuple(SUITE)
 TABULAR_ENVIRONMENTS = tuple(n for n, row in SUITE.items() if row.agent == "table")
@@ -11,7 +14,7 @@ TABULAR_ENVIRONMENTS = tuple(n for n, row in SUITE.items() if row.agent == "tabl
 
 @dataclass(frozen=True)
 class MetaTrainConfig:
-    """Meta-training of LPG. Defaults are the published values (Oh et al. 2020, Tables 2 and 3)."""
+    """Meta-training; defaults are the published values (Oh et al. 2020, Tables 2 and 3)."""
 
     envs: tuple[str, ...] = ALL_ENVIRONMENTS
     """Training environments by name, of the fifteen in appendix A."""
@@ -59,7 +62,7 @@ class MetaTrainConfig:
     """Non-finite meta-gradients in a row after which training stops with an error."""
     remat: bool = True
     """Recompute each agent update in the backward pass: a quarter of the memory (rule LSTM)."""
-    rule: LPG = field(default_factory=LPG)
+    rule: LearnedRule = field(default_factory=LPG)
     """Architecture of the rule (section 3.1, B.1)."""
     seed: int = 0
     """Of every random draw of the run."""
@@ -91,6 +94,28 @@ class MetaTrainConfig:
     def interactions_per_meta_step(self) -> int:
         """Environment steps that agents train on in one meta-step."""
         return self.lifetimes * self.num_envs * self.num_steps * self.num_updates
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields as plain JSON, and the rule's kind."""
+        plain = json.loads(json.dumps(asdict(self)))
+        return {**plain, "rule": {"rule": self.rule.kind, **plain["rule"]}}
+
+
+def with_rule(config: MetaTrainConfig, kind: str) -> MetaTrainConfig:
+    """`config` for a rule of another kind, with the sizes that both kinds have.
+
+    A rule whose agents have no prediction vector has no use for beta_1 and beta_3, which are 0 then
+    (Oh et al. 2020, section 4.4: LPG-V trains stably without). Raises ValueError for an unknown
+    kind.
+    """
+    cls = rule_class(kind)
+    if cls.kind == config.rule.kind:
+        return config
+    known = asdict(config.rule)
+    rule = cls(**{f.name: known[f.name] for f in fields(cls) if f.name in known})
+    if rule.heads(1).prediction:
+        return replace(config, rule=rule)
+    return replace(config, rule=rule, prediction_entropy_cost=0.0, y_hat_cost=0.0)
 
 
 PRESETS = {

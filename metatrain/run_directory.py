@@ -1,12 +1,13 @@
 """What a run leaves on disk besides checkpoints: config, log lines, TensorBoard, the rule."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from lpg.export import can_export, exported_rule
+from lpg.learned_rule import LPG
 from lpg.rule import RuleParams
 from lpg.storage import save_rule, write_atomically
 from metatrain.event_log import EventLog
@@ -31,7 +32,7 @@ class RunDirectory:
             known = path / "config.json"
             if known.exists():
                 self._refuse_other_config(known)
-            write_atomically(known, (json.dumps(_plain(config), indent=2) + "\n").encode())
+            write_atomically(known, (json.dumps(config.as_json(), indent=2) + "\n").encode())
         except OSError as error:
             raise RunDirectoryError(
                 f"Cannot write to the run directory {path} ({error.strerror}); choose one that is "
@@ -46,7 +47,9 @@ class RunDirectory:
                 f"{known} is not valid JSON, so this run cannot be taken up; restore the file or "
                 "choose another --run-dir."
             ) from error
-        now = _plain(self.config)
+        # Runs from before there were kinds of rules are LPG's.
+        before["rule"] = {"rule": LPG.kind, **before.get("rule", {})}
+        now = self.config.as_json()
         different = sorted(
             key
             for key in before.keys() | now.keys()
@@ -93,7 +96,7 @@ class RunDirectory:
         provenance = {
             "meta_step": meta_step,
             "interactions": meta_step * self.config.interactions_per_meta_step,
-            "config": _plain(self.config),
+            "config": self.config.as_json(),
         }
         try:
             save_rule(
@@ -108,13 +111,21 @@ class RunDirectory:
                 "same command again."
             ) from error
 
+    def export_rule(self, rule_params: RuleParams) -> None:
+        """rule.stablehlo beside rule.safetensors, where the package for it is installed."""
+        if not can_export():
+            return
+        path = self.path / "rule.stablehlo"
+        try:
+            write_atomically(path, exported_rule(self.config.rule, jax.device_get(rule_params)))
+        except OSError as error:
+            raise RunDirectoryError(
+                f"Cannot write {path} ({error.strerror}); make room and run python -m lpg.export."
+            ) from error
+
     def close(self) -> None:
         if self._events is not None:
             self._events.close()
-
-
-def _plain(config: MetaTrainConfig) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(config)))
 
 
 def _scalars(record: dict[str, Any]) -> list[tuple[str, float]]:

@@ -78,6 +78,7 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
                     checkpoints.save(meta_step, state)
                     directory.save_rule(state.rule_params, meta_step)
                     draw_all(options.run_dir)
+            directory.export_rule(state.rule_params)
     finally:
         directory.close()
     return meta_step

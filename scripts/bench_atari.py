@@ -10,15 +10,16 @@ much of the time each takes.
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
 import tyro
 
-from lpg.baseline_rule import LPGWithBaseline
-from lpg.learned_rule import Precision
-from lpg.storage import load_rule
+from lpg.architecture import Precision
+from lpg.baseline_rule import with_baseline
+from lpg.learned_rule import LPG
+from lpg.loading import load
 from metatest.atari_env import AtariEnv, AtariSettings
 from metatest.atari_train import (
     Player,
@@ -49,10 +50,12 @@ class Benchmark:
 
 def main() -> None:
     benchmark = tyro.cli(Benchmark)
-    file = load_rule(benchmark.rule)
-    rule = LPGWithBaseline.from_architecture(file.architecture)
+    rule, rule_params = load(benchmark.rule)
+    if isinstance(rule, LPG):
+        rule = with_baseline(rule)
+    rule = replace(rule, precision=benchmark.precision)
     env = AtariEnv(benchmark.game, AtariSettings(num_envs=benchmark.num_envs), seed=0)
-    learner = make_learner(rule, jax.tree.map(jax.numpy.asarray, file.params), env.num_actions)
+    learner = make_learner(rule, rule_params, env.num_actions)
     state = newborn(learner, 0, hypers(5e-4, 0.5, 0.995))
     rng, steps, updates = np.random.default_rng(0), benchmark.num_steps, benchmark.updates
 

@@ -13,11 +13,11 @@ from lpg.actor_critic import A2C
 from lpg.atari_network import AtariAgent
 from lpg.baseline_rule import LPGWithBaseline
 from lpg.rule import Heads
+from metatest.algorithms import Algorithm, a2c
 from metatest.atari_env import AtariEnv, AtariSettings
 from metatest.atari_games import games, resolve
 from metatest.atari_run import AtariOptions, Stopped, evaluate_atari, run_agent
 from metatest.atari_train import hypers, make_learner
-from metatest.evaluate import Algorithm, a2c
 
 TINY = AtariOptions(
     frames=10 * 2 * 5 * 4, num_steps=5, seeds=2, log_every=2, checkpoint_every=4, video_steps=6,

@@ -13,7 +13,8 @@ from envs.rollout import rollout, start
 from lpg.baseline_rule import LPGWithBaseline
 from lpg.learned_rule import LPG
 from lpg.rule import Heads
-from metatest.evaluate import Algorithm, Budget, a2c, arm_scores, evaluate, make_task
+from metatest.algorithms import Algorithm, a2c
+from metatest.evaluate import Budget, arm_scores, evaluate, make_task
 from metatest.tasks import Overrides, find_task, random_return
 from metatest.train_agent import Curve, train
 

@@ -10,7 +10,8 @@ import pytest
 from lpg.actor_critic import A2C
 from lpg.learned_rule import LPG, LPGTargets
 from metatest import evaluate as evaluate_module
-from metatest.evaluate import Algorithm, Budget, a2c, evaluate, make_task
+from metatest.algorithms import Algorithm, a2c
+from metatest.evaluate import Budget, evaluate, make_task
 from metatest.results import late_rewards
 from metatest.tasks import find_task
 from metatest.train_agent import Curve, train

@@ -108,12 +108,12 @@ def random_like(rng, tree, scale):
     return jax.tree.map(lambda x: x + scale * rng.normal(size=x.shape), tree)
 
 
-def make_cohort(tabular, optimizer):
+def make_cohort(tabular, optimizer, rule):
     architecture = "table" if tabular else "D(7)"
     shape = dict(num_states=STATES, observation_shape=(FEATURES,))
     return Cohort(
         names=("planted",), env=MaskedActions(), base_params=None,
-        agent=make_agent(architecture, RULE.heads(ACTIONS), **shape),
+        agent=make_agent(architecture, rule.heads(ACTIONS), **shape),
         optimizer=optimizer,
         critic=make_agent(architecture, Heads(logits=0, value=1), **shape),
         critic_optimizer=optax.identity() if tabular else optax.adam(1e-2),
@@ -177,8 +177,8 @@ def make_lifetimes(cohort, num_updates, seed):
     )
 
 
-def planted(num_updates, adam):
+def planted(num_updates, adam, rule=RULE):
     """The two cohorts, networks with the optimiser `adam`, and their lifetimes."""
-    cohorts = (make_cohort(True, make_optimizer("sgd")), make_cohort(False, adam))
+    cohorts = (make_cohort(True, make_optimizer("sgd"), rule), make_cohort(False, adam, rule))
     lifetimes = tuple(make_lifetimes(c, num_updates, 11 + i) for i, c in enumerate(cohorts))
     return cohorts, lifetimes

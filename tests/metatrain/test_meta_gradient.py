@@ -27,6 +27,7 @@ from planted_window import (
 )
 
 from lpg.learned_rule import LPG
+from lpg.learned_value_rule import LPGV
 from lpg.optimizers import make_optimizer
 from lpg.rule import rule_inputs
 from lpg.update import agent_outputs, agent_step
@@ -35,6 +36,7 @@ from metatrain.outer_objective import critic_step, outer_advantage, outer_loss
 from metatrain.presets import MetaTrainConfig
 from metatrain.window import window_loss
 
+VALUE_RULE = LPGV(hidden_size=8)
 CONFIG = MetaTrainConfig(envs=("sparse", "dense"), lifetimes=2 * LIVES, num_envs=B, num_steps=T)
 
 
@@ -82,7 +84,7 @@ class Window(NamedTuple):
 
 @cache
 def differentiated(num_updates, rule=RULE, remat=True):
-    cohorts, lifetimes = planted(num_updates, make_optimizer("adam"))
+    cohorts, lifetimes = planted(num_updates, make_optimizer("adam"), rule)
     config = replace(CONFIG, num_updates=num_updates, remat=remat)
 
     def stacked(eta):
@@ -96,15 +98,15 @@ def differentiated(num_updates, rule=RULE, remat=True):
     return Window(values[0], values[1 : ends[1]], jacobian[0], *np.split(jacobian[1:], 2))
 
 
-def differenced(num_updates, directions, step):
+def differenced(num_updates, directions, step, rule):
     """Total and losses [1 + 2 LIVES] at the base point, and their central differences."""
-    cohorts, lifetimes = planted(num_updates, adam_with_held_roots(num_updates))
+    cohorts, lifetimes = planted(num_updates, adam_with_held_roots(num_updates), rule)
     config = replace(CONFIG, num_updates=num_updates)
-    eta = eta_and_unravel()[0]
+    eta = eta_and_unravel(rule)[0]
 
     @jax.jit
     def run(eta, lifetimes):
-        total, losses, _, after = lifetime_losses(RULE, config, cohorts, eta, lifetimes)
+        total, losses, _, after = lifetime_losses(rule, config, cohorts, eta, lifetimes)
         return jnp.concatenate([total[None], losses]), after[1].agent.opt_state.roots
 
     base, roots = run(eta, lifetimes)
@@ -119,14 +121,18 @@ def differenced(num_updates, directions, step):
     return np.asarray(base), np.stack(slopes)
 
 
-@pytest.mark.parametrize("num_updates", [1, 2, 3, 5])
-def test_matches_central_differences(num_updates):
-    window = differentiated(num_updates)
+@pytest.mark.parametrize(
+    ("rule", "num_updates"),
+    [(RULE, 1), (RULE, 2), (RULE, 3), (RULE, 5), (VALUE_RULE, 1), (VALUE_RULE, 3)],
+    ids=lambda x: x if isinstance(x, int) else x.kind,
+)
+def test_matches_central_differences(rule, num_updates):
+    window = differentiated(num_updates, rule)
     rng = np.random.default_rng(num_updates)
     random = rng.normal(size=(3, window.gradient.size))
     directions = np.stack([window.gradient, *random])
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    base, slopes = differenced(num_updates, directions, step=3e-6)
+    base, slopes = differenced(num_updates, directions, 3e-6, rule)
     # Another program, by an Adam written anew, has the same values.
     np.testing.assert_allclose(base, [window.total, *window.losses], rtol=1e-9)
     np.testing.assert_allclose(window.total, window.losses.mean(), rtol=1e-12)
@@ -200,6 +206,19 @@ def test_cutting_the_y_inputs_would_silence_the_y_hat_head():
     np.testing.assert_array_equal(y_hat_norms(cut.return_gradients)[:LIVES], 0.0)
     # It is the y_hat head alone that goes silent.
     assert (np.linalg.norm(cut.return_gradients, axis=1) > 1e-3).all()
+
+
+def test_value_inputs_carry_gradient_from_the_second_update_on():
+    """A table's pi_hat reaches its V through nothing but data; its V reaches the next pi_hat.
+
+    lambda moves V alone, so that the loss depends on it only where the rule reads the moved V:
+    after one update never, later always.
+    """
+    for num_updates, moved in ((1, False), (2, True)):
+        cut = differentiated(num_updates, replace(VALUE_RULE, lam=0.5)).losses[:LIVES]
+        assert (
+            np.abs(cut - differentiated(num_updates, VALUE_RULE).losses[:LIVES]) > 1e-9
+        ).tolist() == [moved] * LIVES
 
 
 def test_remat_changes_nothing():

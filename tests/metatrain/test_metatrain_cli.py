@@ -57,7 +57,7 @@ def test_any_field_overrides_the_preset(tmp_path):
     ("arguments", "message"),
     [
         (["--preset", "nowhere"], "Unknown preset 'nowhere'"),
-        (["--preset", "quick", "--lifetimes", "7"], "multiple of the 5 environments"),
+        (["--preset", "quick", "--lifetimes", "7"], "multiple of the 4 environments"),
         (["--preset", "quick", "--envs", "mars"], "Unknown environment 'mars'"),
         (["--preset", "quick", "--log-every", "0"], "log_every must be at least 1"),
     ],

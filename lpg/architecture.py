@@ -1,0 +1,66 @@
+"""What learned rules share: their fields as the header of a file, precision, checks."""
+
+from dataclasses import asdict
+from typing import Any, ClassVar, Literal, TypeVar, get_args
+
+import jax
+import jax.numpy as jnp
+
+HeadActivation = Literal["relu", "none"]  # between the LSTM and its heads
+Precision = Literal["auto", "float32", "bfloat16"]  # of the LSTM's activations and matmuls
+
+Rule = TypeVar("Rule", bound="StoredArchitecture")
+
+
+class StoredArchitecture:
+    """Mixin of a learned rule: a frozen dataclass whose fields are plain JSON."""
+
+    kind: ClassVar[str]  # as the header and `metatrain --rule` name it
+
+    def architecture(self) -> dict[str, Any]:
+        """Plain JSON for a rule file's header; `from_architecture` reads it back."""
+        fields = asdict(self)  # type: ignore[call-overload] - a dataclass
+        del fields["precision"]  # how to compute, not what the rule is
+        return {"rule": self.kind, **fields}
+
+    @classmethod
+    def from_architecture(cls: type[Rule], architecture: dict[str, Any]) -> Rule:
+        """Raises ValueError for another kind of rule, or fields that this version lacks."""
+        fields = dict(architecture)
+        if fields.pop("rule", None) != cls.kind:
+            raise ValueError(
+                f"This rule file holds a rule of kind {architecture.get('rule')!r}, not "
+                f"{cls.kind!r}; load it with the class that wrote it."
+            )
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ValueError(
+                f"This rule file's architecture {architecture} is not one this version knows; "
+                "use the version that wrote it."
+            ) from error
+
+
+def layout(precision: Precision) -> dict[str, Any]:
+    """The networks' `dtype` and `feature_major` on JAX's default backend, see lpg/lstm.py."""
+    on_cpu = jax.default_backend() == "cpu"
+    narrow = precision == "bfloat16" or (precision == "auto" and not on_cpu)
+    return {"dtype": jnp.bfloat16 if narrow else None, "feature_major": on_cpu}
+
+
+def refuse_sizes_below_one(rule: Any, *fields: str) -> None:
+    for field in fields:
+        if getattr(rule, field) < 1:
+            raise ValueError(
+                f"{type(rule).__name__}'s {field} must be at least 1, got {getattr(rule, field)}."
+            )
+
+
+def refuse_unknown(rule: Any, **choices: Any) -> None:
+    """Each named field must be one of its Literal's values."""
+    for field, literal in choices.items():
+        if getattr(rule, field) not in get_args(literal):
+            raise ValueError(
+                f"{field} must be one of {', '.join(get_args(literal))}, "
+                f"got {getattr(rule, field)!r}."
+            )

@@ -1,0 +1,57 @@
+"""From a rule file to a rule that can be used: the header's kind chooses the class."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lpg.learned_rule import LPG
+from lpg.learned_value_rule import LPGV
+from lpg.rule import RuleParams
+from lpg.storage import RuleFile, RuleFileError, load_rule
+
+LearnedRule = LPG | LPGV  # a new learned rule is one more class here
+KINDS: dict[str, type[LPG] | type[LPGV]] = {cls.kind: cls for cls in (LPG, LPGV)}
+
+
+class LoadedRule(NamedTuple):
+    rule: LearnedRule
+    params: RuleParams  # eta, float32 on JAX's default device
+
+
+def rule_class(kind: Any) -> type[LPG] | type[LPGV]:
+    """The class of learned rules that calls itself `kind`; ValueError for an unknown one."""
+    if kind not in KINDS:
+        raise ValueError(f"Unknown kind of rule {kind!r}; known are {', '.join(KINDS)}.")
+    return KINDS[kind]
+
+
+def rule_from_architecture(architecture: dict[str, Any]) -> LearnedRule:
+    """The rule that a rule file's header describes; ValueError where it is not one of ours."""
+    return rule_class(architecture.get("rule")).from_architecture(architecture)
+
+
+def load(path_or_name: str) -> LoadedRule:
+    """A rule and its parameters, from a file or a shipped rule's name (such as 'lpg-tabular').
+
+        rule, rule_params = lpg.load("lpg-tabular")
+        targets = rule.targets(rule_params, inputs)
+
+    Raises RuleFileError for anything that is not an intact file of a kind of rule known here.
+    """
+    return from_file(load_rule(path_or_name), path_or_name)
+
+
+def from_file(file: RuleFile, name: str) -> LoadedRule:
+    """What `load` does with a file that has been read; errors call it `name`."""
+    try:
+        rule = rule_from_architecture(file.architecture)
+    except ValueError as error:
+        raise RuleFileError(f"{name}: {error}") from error
+    expected = jax.tree.map(lambda x: x.shape, jax.eval_shape(rule.init, jax.random.key(0)))
+    if jax.tree.map(lambda x: x.shape, file.params) != expected:
+        raise RuleFileError(
+            f"The tensors in {name} do not have the shapes that its header's architecture "
+            "implies; take an intact copy of the rule."
+        )
+    return LoadedRule(rule, jax.tree.map(jnp.asarray, file.params))
