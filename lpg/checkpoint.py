@@ -52,6 +52,8 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
                 # A write in the background would report a full disk from a thread of its own.
                 enable_async_checkpointing=False,
+                create=False,
+                multiprocessing_options=_this_process_alone(),
             ),
         )
 
@@ -134,6 +136,16 @@ class Checkpoints:
             f"({cause}); make room or fix the directory and run the same command again, it resumes "
             "from the newest one there."
         )
+
+
+def _this_process_alone() -> ocp.options.MultiprocessingOptions:
+    """orbax would have all processes of `jax.distributed` write together, and wait for them."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
 
 
 def _require_room(directory: Path, leaves: dict[str, np.ndarray]) -> None:

@@ -1,3 +1,20 @@
-from metatrain.cli import main
+"""The command `metatrain`, and `python -m metatrain`."""
 
-main()
+import sys
+
+from metatrain.distributed import ProcessesError, initialize
+
+
+def main() -> None:
+    try:
+        initialize(sys.argv[1:])
+    except (ProcessesError, ValueError) as error:
+        print(f"metatrain: {error}", file=sys.stderr)
+        sys.exit(2)
+    from metatrain import cli  # takes a device by its imports
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """The command `metatrain`: presets from Oh et al. 2020, any field overridden by a flag."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,10 @@ import tyro
 from lpg.checkpoint import CheckpointError
 from lpg.compilation_cache import enable_compilation_cache
 from lpg.learned_rule import LPG
+from metatrain.devices import UnevenLifetimesError
+from metatrain.distributed import Distributed, ProcessesError
 from metatrain.presets import PRESETS, MetaTrainConfig, with_rule
+from metatrain.processes import is_first
 from metatrain.run_directory import RunDirectoryError
 from metatrain.train import MetaTrainingDiverged, RunOptions, train
 
@@ -31,6 +34,8 @@ class Command:
     """Meta-steps between log lines; between two of them nothing leaves the device."""
     checkpoint_every: int = 100
     """Meta-steps between checkpoints."""
+    distributed: Distributed = field(default_factory=Distributed)
+    """Several processes; start the same command once for each."""
 
 
 def parse(arguments: list[str]) -> Command:
@@ -63,9 +68,9 @@ def main() -> None:
     enable_compilation_cache()
     try:
         reached = train(command.config, options)
-    except RunDirectoryError as error:
+    except (RunDirectoryError, UnevenLifetimesError) as error:
         sys.exit(_fail(error, 2))
-    except (CheckpointError, MetaTrainingDiverged) as error:
+    except (CheckpointError, MetaTrainingDiverged, ProcessesError) as error:
         sys.exit(_fail(error, 1))
     except OSError as error:
         sentence = (
@@ -73,6 +78,8 @@ def main() -> None:
             "command again, it resumes from the newest checkpoint."
         )
         sys.exit(_fail(sentence, 1))
+    if not is_first():
+        return
     if reached < command.config.meta_steps:
         print(f"Saved at meta-step {reached}; run the same command to go on.")
     else:

@@ -4,11 +4,12 @@ eta, the bandits and the counters are replicated. What crosses devices in a meta
 meta-gradient and a few numbers per lifetime for the bandit and the metrics.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -19,39 +20,14 @@ REPLICATED: Any = PartitionSpec()
 SHARED: Any = PartitionSpec(AXIS)
 
 
-@dataclass(frozen=True)
-class Distributed:
-    """Several processes, on one host or many, as `jax.distributed.initialize` takes them."""
-
-    coordinator: str | None = None
-    """host:port of process 0; given to every process."""
-    num_processes: int | None = None
-    """How many processes there are in all."""
-    process_id: int | None = None
-    """This process, from 0."""
-    cluster: bool = False
-    """Take all three from the cluster's environment variables (Slurm, Open MPI, cloud TPU)."""
-
-    def __post_init__(self):
-        given = [x is not None for x in (self.coordinator, self.num_processes, self.process_id)]
-        if any(given) and not all(given):
-            raise ValueError(
-                "Give --distributed.coordinator, --distributed.num-processes and "
-                "--distributed.process-id together."
-            )
-
-    def initialize(self) -> None:
-        """Before anything else touches a device. Does nothing for a single process."""
-        if self.coordinator is not None:
-            jax.distributed.initialize(self.coordinator, self.num_processes, self.process_id)
-        elif self.cluster:
-            jax.distributed.initialize()
+class UnevenLifetimesError(ValueError):
+    """Lifetimes that the devices cannot share evenly."""
 
 
 def make_mesh(cohorts: tuple[Cohort, ...], devices: list[Any] | None = None) -> Mesh:
     """The given devices in one row; by default as many as share every cohort evenly.
 
-    Raises ValueError where the given ones, or those of several processes, cannot.
+    Raises UnevenLifetimesError where the given ones, or those of several processes, cannot.
     """
     if devices is None and jax.process_count() == 1:
         usable = [n for n in range(1, jax.device_count() + 1) if _uneven(cohorts, n) is None]
@@ -59,7 +35,7 @@ def make_mesh(cohorts: tuple[Cohort, ...], devices: list[Any] | None = None) -> 
     found = np.array(jax.devices() if devices is None else devices)
     uneven = _uneven(cohorts, found.size)
     if uneven is not None:
-        raise ValueError(
+        raise UnevenLifetimesError(
             f"The {uneven.num_lifetimes} lifetimes of {', '.join(uneven.names)} cannot be shared "
             f"evenly by {found.size} devices; choose --lifetimes so that each environment has a "
             f"multiple of {found.size}."
@@ -74,12 +50,42 @@ def _uneven(cohorts: tuple[Cohort, ...], num_devices: int) -> Cohort | None:
 def local_slots(cohort: Cohort) -> Array:
     """i32 [L / devices]: places in the cohort of this device's lifetimes; inside shard_map."""
     share = cohort.num_lifetimes // jax.lax.axis_size(AXIS)
-    return jax.lax.axis_index(AXIS) * share + jax.numpy.arange(share)
+    return jax.lax.axis_index(AXIS) * share + jnp.arange(share)
+
+
+def total(tree: Any) -> Any:
+    """The sum over devices, by one all-reduce."""
+    flat, unravel = ravel_pytree(tree)
+    return unravel(jax.lax.psum(flat, AXIS))
 
 
 def gather(tree: Any) -> Any:
-    """From every device's [L / devices] leaves to all [L], the same on every device."""
-    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
+    """From every device's [L / devices] leaves to all [L], the same on every device.
+
+    Leaves are booleans or have 32 bits, and travel as one array: one collective, whatever the tree.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    words = jnp.concatenate([_as_words(x).reshape(-1) for x in leaves])
+    everyone = jax.lax.all_gather(words, AXIS)
+    sizes = np.cumsum([x.size for x in leaves])[:-1]
+    parts = jnp.split(everyone, sizes, axis=1)
+    whole = [
+        _from_words(part, x.dtype).reshape((-1, *x.shape[1:]))
+        for part, x in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, whole)
+
+
+def _as_words(x: Array) -> Array:
+    if jnp.issubdtype(x.dtype, jnp.bool_):
+        return x.astype(jnp.uint32)
+    return jax.lax.bitcast_convert_type(x, jnp.uint32)
+
+
+def _from_words(words: Array, dtype: Any) -> Array:
+    if jnp.issubdtype(dtype, jnp.bool_):
+        return words.astype(bool)
+    return jax.lax.bitcast_convert_type(words, dtype)
 
 
 def place(tree: Any, mesh: Mesh, specs: Any) -> Any:
@@ -98,7 +104,7 @@ def place(tree: Any, mesh: Mesh, specs: Any) -> Any:
 def _put(x: Any, sharding: NamedSharding) -> Array:
     if jax.process_count() == 1:
         return jax.device_put(x, sharding)
-    if jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         words = np.asarray(jax.random.key_data(x))
         return jax.random.wrap_key_data(_put(words, sharding))
     host = np.asarray(x)

@@ -23,12 +23,11 @@ from rich.progress import (
 )
 
 from envs.suite import SUITE, normalised_return
-from lpg.checkpoint import Checkpoints
 from metatrain.engine import Engine, EngineState, skipped_in_a_row
 from metatrain.metrics import as_record
-from metatrain.plots import draw_all
 from metatrain.presets import MetaTrainConfig
-from metatrain.run_directory import RunDirectory
+from metatrain.processes import any_process, is_first
+from metatrain.records import Records
 
 
 class MetaTrainingDiverged(RuntimeError):
@@ -52,47 +51,37 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
 
     Less than `config.meta_steps` means that a signal asked to stop; everything is saved then.
     """
-    console = Console(stderr=False)
-    directory = RunDirectory(options.run_dir, config)
-    checkpoints = Checkpoints(options.run_dir)
+    console = Console(quiet=not is_first())
+    records = Records(options.run_dir, config)
     engine = Engine(config.rule, config)
-    state, meta_step = _start(engine, checkpoints, console)
-    directory.open_logs(meta_step)
+    state, meta_step, damaged = records.start(engine)
+    for sentence in damaged:
+        print(sentence, file=sys.stderr)
+    if meta_step > 0:
+        console.print(f"Resuming from meta-step {meta_step}.")
+    if jax.device_count() > 1:
+        console.print(f"On {engine.mesh.size} of {jax.device_count()} devices.")
     try:
-        with _stop_signals() as stop, _progress(console) as progress:
+        with _stop_signals() as received, _progress(console) as progress:
             task = progress.add_task("compiling", total=config.meta_steps, completed=meta_step)
+            stop = False
             while meta_step < config.meta_steps and not stop:
                 end = _next_boundary(meta_step, config.meta_steps, options)
                 state, record = _chunk(engine, state, meta_step, end)
                 meta_step = end
-                directory.log(record)
+                records.log(record)
                 _raise_if_diverged(config, state)
                 progress.update(task, completed=meta_step, description=_figures(record))
                 if not console.is_terminal:
                     console.print(f"{meta_step}/{config.meta_steps} {_figures(record)}")
-                if (
-                    meta_step % options.checkpoint_every == 0
-                    or meta_step == config.meta_steps
-                    or stop
-                ):
-                    checkpoints.save(meta_step, state)
-                    directory.save_rule(state.rule_params, meta_step)
-                    draw_all(options.run_dir)
-            directory.export_rule(state.rule_params)
+                stop = any_process(bool(received))
+                due = meta_step % options.checkpoint_every == 0
+                if due or meta_step == config.meta_steps or stop:
+                    records.save(meta_step, state)
+        records.export_rule(state)
     finally:
-        directory.close()
+        records.close()
     return meta_step
-
-
-def _start(engine: Engine, checkpoints: Checkpoints, console: Console) -> tuple[EngineState, int]:
-    key = jax.random.key(engine.config.seed)
-    restored = checkpoints.restore_newest(jax.eval_shape(engine.init, key))
-    if restored is None:
-        return engine.init(key), 0
-    for sentence in restored.damaged:
-        print(sentence, file=sys.stderr)
-    console.print(f"Resuming from meta-step {restored.step}.")
-    return engine.place(restored.state), restored.step
 
 
 def _next_boundary(meta_step: int, last: int, options: RunOptions) -> int:

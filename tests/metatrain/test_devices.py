@@ -9,7 +9,7 @@ import pytest
 from tiny import TINY
 
 from lpg.checkpoint import Checkpoints
-from metatrain.devices import Distributed, make_mesh
+from metatrain.devices import UnevenLifetimesError, make_mesh
 from metatrain.engine import Engine
 
 CONFIG = dataclasses.replace(TINY, envs=("short", "distractor"), lifetimes=16)
@@ -82,11 +82,13 @@ def test_a_run_on_eight_goes_on_on_one_and_four(engines, tmp_path):
 
 
 def test_lifetimes_that_cannot_be_shared_are_refused(engines):
-    with pytest.raises(ValueError, match="16 lifetimes|8 lifetimes"):
+    with pytest.raises(UnevenLifetimesError, match="16 lifetimes|8 lifetimes"):
         make_mesh(engines[1].cohorts, jax.devices()[:3])
     assert make_mesh(engines[1].cohorts).size == 8
 
 
-def test_half_a_description_of_processes_is_refused():
-    with pytest.raises(ValueError, match="together"):
-        Distributed(coordinator="localhost:1234")
+def test_one_all_reduce_and_one_all_gather_a_meta_step(engines):
+    state = jax.eval_shape(engines[8].init, jax.random.key(0))
+    program = engines[8].run.lower(state, jnp.int32(1)).compile().as_text()
+    counts = [program.count(f" {name}(") for name in ("all-reduce", "all-gather")]
+    assert counts == [1, 1]

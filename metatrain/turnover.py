@@ -1,0 +1,154 @@
+"""The end of a window: lives that are over, what the bandit and the log hear of it, births."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from envs.rollout import EpisodeSummary
+from lpg.rule import RuleParams
+from metatrain import bandit as bandits
+from metatrain.bandit import BanditState
+from metatrain.cohort import Cohort
+from metatrain.devices import local_slots
+from metatrain.lifetime import LifetimeState, birth, final_return, grow_older, is_deterministic
+from metatrain.metrics import EnvironmentMetrics, Metrics
+from metatrain.presets import MetaTrainConfig
+from metatrain.window import CohortReport
+
+
+class EndedLives(NamedTuple):
+    """Lifetimes that end with this window, leading axis L."""
+
+    ended: Array  # bool
+    deterministic: Array  # bool, by the entropy guard
+    final_return: Array  # f32, undiscounted, not normalised
+
+
+class Outcome(NamedTuple):
+    """What a window means for a cohort, leading axis L: a few numbers a lifetime."""
+
+    report: CohortReport
+    late: EpisodeSummary  # the part of its episodes that fell in the last tenth of a life
+    lives: EndedLives
+    arm: Int[Array, "L"]
+    scored: Array  # bool: a whole life, fit to be told to the bandit
+
+
+def lifetime_keys(cohort: Cohort, key: Array, meta_step: Int[Array, ""]) -> Array:
+    """PRNG keys of this device's lifetimes, from their global indices and the meta-step."""
+    indices = cohort.first_index + local_slots(cohort)
+    return jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, i), meta_step))(indices)
+
+
+def local_environments(cohort: Cohort) -> Int[Array, "L"]:
+    """The environment of each of this device's lifetimes."""
+    return jnp.asarray(cohort.environment_index)[local_slots(cohort)]
+
+
+def grow(
+    config: MetaTrainConfig, lifetimes: LifetimeState, report: CohortReport
+) -> tuple[LifetimeState, Outcome]:
+    """Lifetimes a window older, and what became of them."""
+    before = lifetimes.late
+    lifetimes = jax.vmap(grow_older)(lifetimes, report.episodes)
+    late = jax.tree.map(jnp.subtract, lifetimes.late, before)
+    lives = ended_lives(config, lifetimes, report)
+    return lifetimes, Outcome(report, late, lives, lifetimes.arm, lifetimes.scored)
+
+
+def tell_bandit(cohort: Cohort, bandit: BanditState, outcome: Outcome) -> BanditState:
+    """The normalised final returns of the cohort's lives that ended (Eq. 6)."""
+    environment = jnp.asarray(cohort.environment_index)
+    low = jnp.asarray(cohort.random_return)[environment]
+    high = jnp.asarray(cohort.best_return)[environment]
+    lives = outcome.lives
+    score = jnp.clip((lives.final_return - low) / (high - low), 0.0, 1.0)
+    # A life cut short by the guard is the arm's doing whatever its generation.
+    counted = lives.ended & (outcome.scored | lives.deterministic)
+    return bandits.update(bandit, environment, outcome.arm, score, counted)
+
+
+def ended_lives(
+    config: MetaTrainConfig, lifetimes: LifetimeState, report: CohortReport
+) -> EndedLives:
+    deterministic = jax.vmap(partial(is_deterministic, config))(
+        lifetimes, report.loss.policy_entropy
+    )
+    returns = jax.vmap(partial(final_return, config))(lifetimes, report.episodes)
+    return EndedLives(
+        ended=(lifetimes.age >= lifetimes.duration) | deterministic,
+        deterministic=deterministic,
+        final_return=jnp.where(jnp.isfinite(returns), returns, 0.0),
+    )
+
+
+def replace_ended(
+    cohort: Cohort,
+    config: MetaTrainConfig,
+    bandit: BanditState,
+    lifetimes: LifetimeState,
+    lives: EndedLives,
+    keys: Array,
+) -> LifetimeState:
+    """Newborns in the slots of the lifetimes that ended, a few at a time.
+
+    A handful ends per window: creating only these, however many, costs a fraction of creating
+    all and selecting.
+    """
+    num_lifetimes = lives.ended.shape[0]
+    batch = max(1, num_lifetimes // 16)
+    environment = local_environments(cohort)
+
+    def fill(carry):
+        lifetimes, waiting = carry
+        slots = jnp.nonzero(waiting, size=batch, fill_value=num_lifetimes)[0]
+        safe = jnp.minimum(slots, num_lifetimes - 1)
+        born = jax.vmap(partial(birth, cohort, config, bandit))(keys[safe], environment[safe])
+        lifetimes = jax.tree.map(
+            lambda old, new: old.at[slots].set(new, mode="drop"), lifetimes, born
+        )
+        return lifetimes, waiting.at[slots].set(False, mode="drop")
+
+    filled, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), fill, (lifetimes, lives.ended))
+    return filled
+
+
+def environment_metrics(cohort: Cohort, outcome: Outcome) -> EnvironmentMetrics:
+    """Sums over each environment's slots (means for the entropies)."""
+    report, late, lives = outcome.report, outcome.late, outcome.lives
+
+    def total(x: Array) -> Float[Array, "E"]:
+        return jnp.sum(x.astype(jnp.float32).reshape((len(cohort.names), -1)), axis=1)
+
+    return EnvironmentMetrics(
+        return_sum=total(report.episodes.return_sum),
+        episodes=total(report.episodes.count),
+        reward_sum=total(report.episodes.reward_sum),
+        late_return_sum=total(late.return_sum),
+        late_episodes=total(late.count),
+        final_return_sum=total(jnp.where(lives.ended, lives.final_return, 0.0)),
+        lives_ended=total(lives.ended),
+        lives_deterministic=total(lives.deterministic),
+        policy_entropy=total(report.loss.policy_entropy) / cohort.lifetimes_per_env,
+        prediction_entropy=total(report.loss.prediction_entropy) / cohort.lifetimes_per_env,
+    )
+
+
+def step_metrics(
+    cohorts: tuple[Cohort, ...], outcomes: tuple[Outcome, ...], grads: RuleParams
+) -> Metrics:
+    losses = (outcome.report.loss for outcome in outcomes)
+    parts = [jnp.concatenate(leaves) for leaves in zip(*losses, strict=True)]
+    norm = optax.global_norm(grads)
+    finite = jnp.isfinite(norm)
+    return Metrics(
+        environments=tuple(map(environment_metrics, cohorts, outcomes)),
+        loss_parts=jnp.stack([jnp.mean(part) for part in parts]),
+        gradient_norm=jnp.where(finite, norm, 0.0),
+        skipped=1.0 - finite.astype(jnp.float32),
+        meta_steps=jnp.float32(1.0),
+    )
