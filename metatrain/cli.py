@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from jax.errors import JaxRuntimeError
 
 from lpg.checkpoint import CheckpointError
 from lpg.compilation_cache import enable_compilation_cache
 from lpg.learned_rule import LPG
 from metatrain.devices import UnevenLifetimesError
 from metatrain.distributed import Distributed, ProcessesError
+from metatrain.memory import MemoryTooSmallError
 from metatrain.presets import PRESETS, MetaTrainConfig, with_rule
 from metatrain.processes import is_first
 from metatrain.run_directory import RunDirectoryError
@@ -68,10 +70,18 @@ def main() -> None:
     enable_compilation_cache()
     try:
         reached = train(command.config, options)
-    except (RunDirectoryError, UnevenLifetimesError) as error:
+    except (RunDirectoryError, UnevenLifetimesError, MemoryTooSmallError) as error:
         sys.exit(_fail(error, 2))
     except (CheckpointError, MetaTrainingDiverged, ProcessesError) as error:
         sys.exit(_fail(error, 1))
+    except JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        sentence = (
+            "The device ran out of memory; run the same command again with a smaller "
+            "--lifetimes-per-chunk, it resumes from the newest checkpoint."
+        )
+        sys.exit(_fail(sentence, 1))
     except OSError as error:
         sentence = (
             f"Cannot write to {command.run_dir} ({error.strerror}); make room and run the same "

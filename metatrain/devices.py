@@ -94,11 +94,23 @@ def place(tree: Any, mesh: Mesh, specs: Any) -> Any:
     Args:
         specs: a prefix of `tree` with a PartitionSpec at its leaves.
     """
+    return _map_with_sharding(_put, tree, mesh, specs)
 
-    def put(spec: PartitionSpec, part: Any) -> Any:
-        return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, spec)), part)
 
-    return jax.tree.map(put, specs, tree, is_leaf=lambda x: isinstance(x, PartitionSpec))
+def describe(tree: Any, mesh: Mesh, specs: Any) -> Any:
+    """As `place`, of ShapeDtypeStructs."""
+
+    def described(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    return _map_with_sharding(described, tree, mesh, specs)
+
+
+def _map_with_sharding(function: Any, tree: Any, mesh: Mesh, specs: Any) -> Any:
+    def over(spec: PartitionSpec, part: Any) -> Any:
+        return jax.tree.map(lambda x: function(x, NamedSharding(mesh, spec)), part)
+
+    return jax.tree.map(over, specs, tree, is_leaf=lambda x: isinstance(x, PartitionSpec))
 
 
 def _put(x: Any, sharding: NamedSharding) -> Array:

@@ -11,8 +11,9 @@ from jaxtyping import Array, Int
 from lpg.rule import RuleParams, UpdateRule
 from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
+from metatrain.chunks import chunks_asked_for, into_chunks, out_of_chunks
 from metatrain.cohort import Cohort, build_cohorts
-from metatrain.devices import REPLICATED, SHARED, gather, make_mesh, place, total
+from metatrain.devices import REPLICATED, SHARED, describe, gather, make_mesh, place, total
 from metatrain.lifetime import LifetimeState, birth, stagger
 from metatrain.metrics import Metrics, add, zero_metrics
 from metatrain.presets import MetaTrainConfig
@@ -24,7 +25,7 @@ from metatrain.turnover import (
     step_metrics,
     tell_bandit,
 )
-from metatrain.window import window_loss
+from metatrain.window import CohortReport, window_loss
 
 # Streams of keys derived from the root; lifetimes take theirs from BIRTH or WINDOW by
 # global index and meta-step, so results do not depend on how lifetimes are laid out.
@@ -55,12 +56,21 @@ class Engine:
         config: MetaTrainConfig,
         cohorts: tuple[Cohort, ...] | None = None,
         devices: list[Any] | None = None,
+        num_chunks: int | None = None,
     ):
-        """Raises ValueError where the cohorts cannot be shared evenly by the devices (all)."""
+        """
+        Args:
+            devices: by default all, or as many as share the lifetimes evenly.
+            num_chunks: in which a device takes its lifetimes, one after the other; by default what
+                `config.lifetimes_per_chunk` asks for, else 1.
+
+        Raises UnevenLifetimesError where devices or chunks cannot be equal.
+        """
         self.rule = rule
         self.config = config
         self.cohorts = build_cohorts(rule, config) if cohorts is None else cohorts
         self.mesh = make_mesh(self.cohorts, devices)
+        self.num_chunks = num_chunks or chunks_asked_for(config, self.cohorts, self.mesh.size)
         self.meta_optimizer = meta_optimizer(config)
         shard = partial(jax.shard_map, mesh=self.mesh, check_vma=False)
         init = shard(self._init, in_specs=REPLICATED, out_specs=SPECS)
@@ -72,6 +82,11 @@ class Engine:
     def place(self, state: EngineState) -> EngineState:
         """A restored state, laid over the devices; it may come from any number of them."""
         return place(state, self.mesh, SPECS)
+
+    def like(self) -> EngineState:
+        """The state's shapes, dtypes and places."""
+        shapes = jax.eval_shape(self.init, jax.random.key(0))
+        return describe(shapes, self.mesh, SPECS)
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -114,14 +129,8 @@ class Engine:
         """One window of every lifetime, Adam on eta, then births in place of the ended."""
         key = jax.random.fold_in(state.key, WINDOW)
         keys = tuple(lifetime_keys(c, key, state.meta_step) for c in self.cohorts)
-
-        def loss(rule_params):
-            return window_loss(
-                self.rule, self.config, self.cohorts, rule_params, state.lifetimes, keys
-            )
-
+        grads, (lifetimes, reports) = self._gradient(state.rule_params, state.lifetimes, keys)
         # Each device's loss is its share of the mean, so the shares' gradients add up.
-        grads, (lifetimes, reports) = jax.grad(loss, has_aux=True)(state.rule_params)
         grads = total(grads)
         updates, meta_opt_state = self.meta_optimizer.update(
             grads, state.meta_opt_state, state.rule_params
@@ -147,6 +156,30 @@ class Engine:
             bandits=bandit_states,
         )
         return after, step_metrics(self.cohorts, outcomes, grads)
+
+    def _gradient(
+        self, rule_params: RuleParams, lifetimes: tuple[LifetimeState, ...], keys: tuple[Array, ...]
+    ) -> tuple[RuleParams, tuple[tuple[LifetimeState, ...], tuple[CohortReport, ...]]]:
+        """Of this device's share of the loss; chunks add up as devices do."""
+
+        def gradient(lifetimes, keys):
+            def loss(rule_params):
+                return window_loss(
+                    self.rule, self.config, self.cohorts, rule_params, lifetimes, keys
+                )
+
+            return jax.grad(loss, has_aux=True)(rule_params)
+
+        if self.num_chunks == 1:
+            return gradient(lifetimes, keys)
+
+        def add_chunk(sums, chunk):
+            grads, aux = gradient(*chunk)
+            return jax.tree.map(jnp.add, sums, grads), aux
+
+        zero = jax.tree.map(jnp.zeros_like, rule_params)
+        grads, aux = jax.lax.scan(add_chunk, zero, into_chunks((lifetimes, keys), self.num_chunks))
+        return grads, out_of_chunks(aux)
 
 
 def meta_optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:

@@ -62,6 +62,9 @@ class MetaTrainConfig:
     """Non-finite meta-gradients in a row after which training stops with an error."""
     remat: bool = True
     """Recompute each agent update in the backward pass: a quarter of the memory (rule LSTM)."""
+    lifetimes_per_chunk: int | None = None
+    """Lifetimes of a device whose gradients are computed at once; by default all, or as many as its
+    memory holds. The sum over chunks is the same gradient."""
     rule: LearnedRule = field(default_factory=LPG)
     """Architecture of the rule (section 3.1, B.1)."""
     seed: int = 0
@@ -85,6 +88,10 @@ class MetaTrainConfig:
         for name in ("meta_learning_rate", "max_grad_norm", "bandit_temperature", "lifetime_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        if self.lifetimes_per_chunk is not None and self.lifetimes_per_chunk < 1:
+            raise ValueError(
+                f"lifetimes_per_chunk must be at least 1, got {self.lifetimes_per_chunk}."
+            )
         if not self.gammas or not all(0 <= g < 1 for g in self.gammas):
             raise ValueError(f"gammas must lie in [0, 1), got {self.gammas}.")
         if not self.policy_entropy_costs:

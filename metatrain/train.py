@@ -24,6 +24,7 @@ from rich.progress import (
 
 from envs.suite import SUITE, normalised_return
 from metatrain.engine import Engine, EngineState, skipped_in_a_row
+from metatrain.memory import fitting_engine
 from metatrain.metrics import as_record
 from metatrain.presets import MetaTrainConfig
 from metatrain.processes import any_process, is_first
@@ -53,7 +54,7 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
     """
     console = Console(quiet=not is_first())
     records = Records(options.run_dir, config)
-    engine = Engine(config.rule, config)
+    engine = fitting_engine(config.rule, config)
     state, meta_step, damaged = records.start(engine)
     for sentence in damaged:
         print(sentence, file=sys.stderr)
@@ -61,6 +62,8 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
         console.print(f"Resuming from meta-step {meta_step}.")
     if jax.device_count() > 1:
         console.print(f"On {engine.mesh.size} of {jax.device_count()} devices.")
+    if engine.num_chunks > 1:
+        console.print(f"Lifetimes in {engine.num_chunks} chunks, as memory has it.")
     try:
         with _stop_signals() as received, _progress(console) as progress:
             task = progress.add_task("compiling", total=config.meta_steps, completed=meta_step)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import tyro
 
-from lpg.learned_rule import Precision
+from lpg.architecture import Precision
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""Lifetimes in chunks: the same lives and the same gradient, and how many chunks are taken."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import TINY
+
+from metatrain import memory
+from metatrain.chunks import chunks_asked_for, possible_chunks
+from metatrain.devices import UnevenLifetimesError
+from metatrain.engine import Engine
+from metatrain.memory import MemoryTooSmallError, fitting_engine, needed_bytes
+
+CONFIG = dataclasses.replace(TINY, envs=("short", "distractor"), lifetimes=12)
+
+
+def engine(num_chunks):
+    return Engine(CONFIG.rule, CONFIG, devices=jax.devices()[:1], num_chunks=num_chunks)
+
+
+@pytest.fixture(scope="module")
+def engines():
+    return {n: engine(n) for n in (1, 3)}
+
+
+def test_chunks_give_the_same_lives_and_gradient(engines):
+    states = {n: e.run(e.init(jax.random.key(5)), jnp.int32(2)) for n, e in engines.items()}
+    (whole, metrics), (chunked, chunk_metrics) = states[1], states[3]
+    for a, b in zip(whole.lifetimes, chunked.lifetimes, strict=True):
+        np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)
+        np.testing.assert_array_equal(a.trajectory.reward, b.trajectory.reward)
+    # The first meta-gradient decides the second window, so both are compared.
+    np.testing.assert_allclose(metrics.gradient_norm, chunk_metrics.gradient_norm, rtol=1e-5)
+    for a, b in zip(
+        jax.tree.leaves(whole.meta_opt_state.inner_state[1][0].mu),
+        jax.tree.leaves(chunked.meta_opt_state.inner_state[1][0].mu),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)  # rounding, in another order
+        assert np.abs(a).max() > 1e-5
+
+
+def test_chunks_need_less_memory(engines):
+    assert needed_bytes(engines[3]) < 0.8 * needed_bytes(engines[1])
+
+
+def test_memory_decides_the_number_of_chunks(engines, monkeypatch):
+    monkeypatch.setattr(memory, "Engine", lambda rule, config, num_chunks=1: engines[num_chunks])
+    monkeypatch.setattr(memory, "possible_chunks", lambda cohorts, devices: [1, 3])
+    sizes = {n: needed_bytes(e) for n, e in engines.items()}
+    for available, expected in [(sizes[1], 1), (sizes[1] - 1, 3), (sizes[3], 3), (None, 1)]:
+        monkeypatch.setattr(memory, "available_bytes", lambda a=available: a)
+        assert fitting_engine(CONFIG.rule, CONFIG).num_chunks == expected
+    monkeypatch.setattr(memory, "available_bytes", lambda: sizes[3] - 1)
+    with pytest.raises(MemoryTooSmallError, match="--lifetimes-per-chunk"):
+        fitting_engine(CONFIG.rule, CONFIG)
+
+
+def test_chunks_asked_for(engines):
+    cohorts = engines[1].cohorts  # of 6 lifetimes each
+    assert possible_chunks(cohorts, 1) == [1, 2, 3, 6] and possible_chunks(cohorts, 2) == [1, 3]
+    for wanted, expected in [(None, 1), (99, 1), (12, 1), (11, 2), (6, 2), (5, 3), (2, 6)]:
+        config = dataclasses.replace(CONFIG, lifetimes_per_chunk=wanted)
+        assert chunks_asked_for(config, cohorts, 1) == expected
+    with pytest.raises(UnevenLifetimesError, match="can be here is 2"):
+        chunks_asked_for(dataclasses.replace(CONFIG, lifetimes_per_chunk=1), cohorts, 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        dataclasses.replace(CONFIG, lifetimes_per_chunk=0)
