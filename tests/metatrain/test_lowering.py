@@ -1,0 +1,23 @@
+"""The whole meta-step of the published preset, lowered for accelerators that are not here."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import export
+
+from lpg import architecture
+from metatrain.engine import Engine
+from metatrain.presets import PRESETS
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_paper_lowers_for(platform, monkeypatch):
+    """With the layout and the precision that the rule has there."""
+    monkeypatch.setattr(architecture.jax, "default_backend", lambda: platform)
+    config = PRESETS["paper"]
+    engine = Engine(config.rule, config, devices=jax.devices()[:1])
+    program = export.export(engine.run, platforms=[platform])(engine.like(), jnp.int32(1))
+    text = program.mlir_module()
+    assert program.platforms == (platform,)
+    # The LSTM's recurrent product over all rows at once: 960 lifetimes of 64 environments.
+    assert "bf16" in text and "61440x1024xbf16" in text
