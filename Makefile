@@ -24,7 +24,7 @@ test: setup
 	$(BIN)/python -m pytest -q --durations=10
 
 bench: setup
-	$(BIN)/python scripts/bench_metatrain.py
+	$(BIN)/python scripts/bench_metatrain.py --sizes 15 30 60
 
 clean:
 	rm -rf .venv runs .cache .pytest_cache .ruff_cache build *.egg-info

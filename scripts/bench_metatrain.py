@@ -1,20 +1,24 @@
-"""Time and memory of one meta-step as a function of lifetimes, each size in a process of its own.
+"""Time and memory of one meta-step, and how they grow; each size in a process of its own.
 
-    python scripts/bench_metatrain.py --preset paper --lifetimes 15 30 60
-    python scripts/bench_metatrain.py --envs dense sparse long_horizon longer_horizon long_dense \
-        --lifetimes 20
+    python scripts/bench_metatrain.py --preset paper --sizes 15 30 60
+    python scripts/bench_metatrain.py --lifetimes 20 --envs dense sparse long_horizon \
+        longer_horizon long_dense
+    python scripts/bench_metatrain.py --vary num_updates --sizes 1 5 20 --lifetimes 15
 
-Prints compile time, seconds per meta-step (median), interactions per second, peak memory, and the
-share that is the rule's LSTM arithmetic of a matmul's rate timed in the same process.
+Prints compile time, seconds per meta-step (median), interactions per second, memory, and the rate
+of the rule's LSTM arithmetic beside a matmul's timed in the same process; over several sizes, also
+the exponents of a power law fitted to time and memory.
 """
 
 import json
+import math
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import tyro
 
@@ -27,42 +31,62 @@ class Benchmark:
     """Preset to start from."""
     envs: tuple[str, ...] = ()
     """Environments in place of the preset's."""
-    lifetimes: tuple[int, ...] = (15, 30, 60)
-    """Sizes to measure."""
+    lifetimes: int | None = None
+    """In all, in place of the preset's."""
+    vary: Literal["lifetimes", "num_envs", "num_updates", "hidden_size"] = "lifetimes"
+    """What `sizes` are sizes of."""
+    sizes: tuple[int, ...] = ()
+    """Measured one after the other; the preset's alone where not given."""
     meta_steps: int = 3
     """Timed meta-steps after a first one."""
     precision: Precision = "auto"
     """Of the rule's LSTM."""
     no_remat: bool = False
     """Keep all activations instead of recomputing them."""
+    lifetimes_per_chunk: int | None = None
+    """As metatrain's flag."""
     output: str = ""
     """A file to append one JSON line a size to."""
 
+    def config(self):
+        """The preset with all of this applied; `sizes` must hold one size or none."""
+        from metatrain.presets import PRESETS
 
-def measure(benchmark: Benchmark, lifetimes: int) -> dict:
+        config = PRESETS[self.preset]
+        lifetimes = config.lifetimes if self.lifetimes is None else self.lifetimes
+        rule = replace(config.rule, precision=self.precision)
+        changed = {}
+        for size in self.sizes:
+            if self.vary == "hidden_size":
+                rule = replace(rule, hidden_size=size)
+            elif self.vary == "lifetimes":
+                lifetimes = size
+            else:
+                changed[self.vary] = size
+        return replace(
+            config, envs=self.envs or config.envs, lifetimes=lifetimes, rule=rule,
+            remat=config.remat and not self.no_remat,
+            lifetimes_per_chunk=self.lifetimes_per_chunk, **changed,
+        )  # fmt: skip
+
+
+def measure(benchmark: Benchmark) -> dict:
     import jax
     import jax.numpy as jnp
 
     from metatrain.engine import Engine
-    from metatrain.presets import PRESETS
+    from metatrain.memory import needed_bytes
 
-    config = PRESETS[benchmark.preset]
-    config = replace(
-        config,
-        envs=benchmark.envs or config.envs,
-        lifetimes=lifetimes,
-        rule=replace(config.rule, precision=benchmark.precision),
-        remat=config.remat and not benchmark.no_remat,
-    )
+    config = benchmark.config()
     engine = Engine(config.rule, config)
-    state = jax.block_until_ready(engine.init(jax.random.key(0)))
     started = time.perf_counter()
-    program = engine.run.lower(state, jnp.int32(1)).compile()
+    needed = needed_bytes(engine)
     compile_seconds = time.perf_counter() - started
+    state = jax.block_until_ready(engine.init(jax.random.key(0)))
     seconds = []
     for _ in range(benchmark.meta_steps + 1):
         started = time.perf_counter()
-        state, _ = jax.block_until_ready(program(state, jnp.int32(1)))
+        state, _ = jax.block_until_ready(engine.run(state, jnp.int32(1)))
         seconds.append(time.perf_counter() - started)
     step = statistics.median(seconds[1:])
     # Forward, backward and, with remat, forward again of the two LSTM matmuls.
@@ -73,53 +97,63 @@ def measure(benchmark: Benchmark, lifetimes: int) -> dict:
     peak = memory.get("peak_bytes_in_use")
     if peak is None:  # CPU: the process's resident set
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    size = benchmark.sizes[0] if benchmark.sizes else config.lifetimes
     return {
-        "lifetimes": lifetimes,
+        benchmark.vary: size,
         "environments": len(config.envs),
         "device": jax.devices()[0].device_kind,
         "compile_s": round(compile_seconds, 1),
-        "s_per_meta_step": round(step, 3),
+        "s_per_meta_step": round(step, 4),
         "interactions_per_s": round(interactions / step),
+        "program_gb": round(needed / 1e9, 3),
         "peak_gb": round(peak / 1e9, 2),
         "lstm_gflop_per_s": round(interactions * flops / step / 1e9, 1),
-        "matmul_gflop_per_s": round(matmul_rate() / 1e9, 1),
+        "matmul_gflop_per_s": round(matmul_rate(config.rule.hidden_size) / 1e9, 1),
     }
 
 
-def matmul_rate() -> float:
-    """FLOP/s of a [1280, 256] x [256, 1024] product, the LSTM's shape at 20 lifetimes."""
+def matmul_rate(hidden: int) -> float:
+    """FLOP/s of a float32 [1280, h] x [h, 4h] product, the LSTM's shape at 20 lifetimes."""
     import jax
     import jax.numpy as jnp
 
-    a, b = jnp.ones((1280, 256)), jnp.ones((256, 1024))
-    product = jax.jit(lambda a, b: jax.lax.fori_loop(0, 20, lambda _, c: (c @ b)[:, :256], a))
+    a, b = jnp.ones((1280, hidden)), jnp.ones((hidden, 4 * hidden))
+    product = jax.jit(lambda a, b: jax.lax.fori_loop(0, 20, lambda _, c: (c @ b)[:, :hidden], a))
     jax.block_until_ready(product(a, b))
     started = time.perf_counter()
     for _ in range(5):
         jax.block_until_ready(product(a, b))
-    return 5 * 20 * 2 * 1280 * 256 * 1024 / (time.perf_counter() - started)
+    return 5 * 20 * 2 * 1280 * hidden * 4 * hidden / (time.perf_counter() - started)
+
+
+def exponent(sizes: list[float], values: list[float]) -> float:
+    """Slope of the least-squares line through (log size, log value)."""
+    return statistics.linear_regression(list(map(math.log, sizes)), list(map(math.log, values)))[0]
 
 
 def main() -> None:
     benchmark = tyro.cli(Benchmark)
-    if len(benchmark.lifetimes) == 1:
-        print(json.dumps(measure(benchmark, benchmark.lifetimes[0])))
+    if len(benchmark.sizes) <= 1:
+        print(json.dumps(measure(benchmark)))
         return
-    rows = []
-    for lifetimes in benchmark.lifetimes:
-        command = [sys.executable, __file__, "--preset", benchmark.preset, "--lifetimes"]
-        command += [str(lifetimes), "--meta-steps", str(benchmark.meta_steps)]
-        command += ["--envs", *benchmark.envs] if benchmark.envs else []
-        command += ["--precision", benchmark.precision]
-        command += ["--no-remat"] if benchmark.no_remat else []
+    given = sys.argv[1:]
+    start = given.index("--sizes")
+    end = next((i for i in range(start + 1, len(given)) if given[i].startswith("--")), len(given))
+    others, rows = given[:start] + given[end:], []
+    for size in benchmark.sizes:
+        command = [sys.executable, __file__, *others, "--sizes", str(size)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            print(f"{lifetimes} lifetimes failed: {done.stderr.strip().splitlines()[-1]}")
+            print(f"{size} failed: {done.stderr.strip().splitlines()[-1]}")
             continue
         rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
         if len(rows) == 1:
             print(" | ".join(rows[0]))
         print(" | ".join(str(v) for v in rows[-1].values()), flush=True)
+    if len(rows) > 1:
+        sizes = [row[benchmark.vary] for row in rows]
+        for name in ("s_per_meta_step", "program_gb"):
+            print(f"{name} grows as size^{exponent(sizes, [row[name] for row in rows]):.3f}")
     if benchmark.output:
         with open(benchmark.output, "a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
