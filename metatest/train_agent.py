@@ -149,7 +149,7 @@ def train(
         gamma=jnp.full((num_lives,), gamma, jnp.float32),
     )
     lives = jax.jit(jax.vmap(partial(born, task)))(keys, hypers)
-    program = jax.jit(partial(_run, task), donate_argnums=0)
+    program = jax.jit(partial(run_updates, task), donate_argnums=0)
     points: list[tuple[int, np.ndarray, np.ndarray]] = []
     done = 0
     for length in _chunk_lengths(num_updates, num_points):
@@ -166,7 +166,7 @@ def train(
     return Curve(np.array(updates), np.stack(rewards), np.stack(returns), ~np.asarray(finite))
 
 
-def _run(task: Task, lives: Life, num_updates: Array) -> tuple[Life, EpisodeSummary]:
+def run_updates(task: Task, lives: Life, num_updates: Array) -> tuple[Life, EpisodeSummary]:
     """`num_updates` updates (data, so that every chunk shares one program), summaries added up."""
 
     def step(_, carry):
