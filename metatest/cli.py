@@ -48,19 +48,20 @@ class Command:
     selection_seeds: int = 2
     """Agents per arm on which the best arm is chosen; never among those reported."""
     updates: int | None = None
-    """Agent updates of one life; Table 3's lifetime, or 400 on gymnax, where not given."""
+    """Agent updates of one life; else Table 3's lifetime, and 512,000 steps on gymnax."""
     baselines: tuple[str, ...] = ()
     """Run beside the rule, on the same agents and as many arms: a2c, or other rules as --rule."""
-    num_envs: int = 64
-    """Parallel environments per agent (Table 2: 64)."""
+    num_envs: int | None = None
+    """Parallel environments per agent; else 64 (Table 2), and 8 on gymnax."""
     num_steps: int = 20
     """Steps of a trajectory (Table 2: 20)."""
-    gamma: float = 0.995
-    """Discount factor of every algorithm (Table 2: 0.99 or 0.995)."""
+    gamma: float | None = None
+    """Discount factor of every algorithm; else 0.995 (Table 2), and 0.99 on gymnax."""
     baseline_head: bool = False
     """Eq. 7: agents of the learned rule get a head f(s) that is subtracted from pi_hat."""
-    reward_scale: float = 1.0
-    """Multiplies the rewards that algorithms learn from; those reported stay as they are."""
+    reward_scale: float | None = None
+    """Multiplies the rewards that algorithms learn from; those reported stay as they are. Else 1,
+    and 0.1 on CartPole, Acrobot and MountainCar, whose returns are in the hundreds."""
     agent: str | None = None
     """Network in Table 3's notation, such as D(64-64) or C(16)-D(128), in place of the default."""
     optimizer: Literal["sgd", "adam"] | None = None

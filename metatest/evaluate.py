@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from lpg.agents import make_agent
 from lpg.optimizers import make_optimizer
 from metatest.algorithms import Algorithm
 from metatest.results import Result, late_returns, late_rewards, with_none
-from metatest.tasks import UPDATES, TaskSpec, random_return
+from metatest.tasks import TaskSpec, random_return
 from metatest.train_agent import Curve, Task, train
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
@@ -19,35 +20,46 @@ SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to train; None for `updates` means the task's own lifetime (Table 3's)."""
+    """How much to train; None stands for the task's own."""
 
     seeds: int = 8
     selection_seeds: int = 2
     updates: int | None = None
-    num_envs: int = 64
+    num_envs: int | None = None
     num_steps: int = 20
-    gamma: float = 0.995
-    reward_scale: float = 1.0
+    gamma: float | None = None
+    reward_scale: float | None = None
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("seeds", "selection_seeds", "num_envs", "num_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.updates is not None and self.updates < 1:
-            raise ValueError(f"updates must be at least 1, got {self.updates}.")
-        if not 0 <= self.gamma < 1:
+        for name in ("seeds", "selection_seeds", "num_envs", "num_steps", "updates"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if self.gamma is not None and not 0 <= self.gamma < 1:
             raise ValueError(f"gamma must lie in [0, 1), got {self.gamma}.")
-        if not self.reward_scale > 0:
+        if self.reward_scale is not None and not self.reward_scale > 0:
             raise ValueError(f"reward_scale must be positive, got {self.reward_scale}.")
 
-    def lifetime(self, spec: TaskSpec) -> int:
-        """Agent updates of one life."""
-        if self.updates is not None:
-            return self.updates
-        if spec.lifetime_steps is None:
-            return UPDATES
-        return max(1, spec.lifetime_steps // (self.num_envs * self.num_steps))
+
+class Setting(NamedTuple):
+    """What a budget comes to on a task."""
+
+    updates: int
+    num_envs: int
+    gamma: float
+    reward_scale: float
+
+
+def setting(spec: TaskSpec, budget: Budget) -> Setting:
+    def own(name: str) -> Any:
+        given = getattr(budget, name)
+        return getattr(spec, name) if given is None else given
+
+    num_envs = own("num_envs")
+    life = max(1, spec.lifetime_steps // (num_envs * budget.num_steps))
+    updates = life if budget.updates is None else budget.updates
+    return Setting(updates, num_envs, own("gamma"), own("reward_scale"))
 
 
 def evaluate(
@@ -58,13 +70,13 @@ def evaluate(
 ) -> Result:
     """Choose the best arm on `selection_seeds`, then train `seeds` fresh agents with it."""
     task = make_task(algorithm, spec, budget)
-    num_updates = budget.lifetime(spec)
+    num_updates, num_envs, gamma, _ = setting(spec, budget)
     key = jax.random.fold_in(jax.random.key(budget.seed), _stable_hash(spec.name))
     arms = list(product(spec.learning_rates, spec.kl_costs))
     repeated = np.repeat(np.array(arms, np.float32), budget.selection_seeds, axis=0)
     curve = train(
         task, jax.random.fold_in(key, SELECTION), repeated[:, 0], repeated[:, 1],
-        budget.gamma, num_updates, on_progress=on_progress,
+        gamma, num_updates, on_progress=on_progress,
         # All arms meet the same worlds: a short chain must not make its arm look good.
         seeds=np.tile(np.arange(budget.selection_seeds), len(arms)),
     )  # fmt: skip
@@ -78,7 +90,7 @@ def evaluate(
     learning_rate, kl_cost = arms[int(np.argmax(scores))]
     curve = train(
         task, jax.random.fold_in(key, REPORT), np.full(budget.seeds, learning_rate),
-        np.full(budget.seeds, kl_cost), budget.gamma, num_updates, on_progress=on_progress,
+        np.full(budget.seeds, kl_cost), gamma, num_updates, on_progress=on_progress,
     )  # fmt: skip
     chance = spec.random_return
     if chance is None:
@@ -92,7 +104,7 @@ def evaluate(
         selection=[[*arm, with_none(score)] for arm, score in zip(arms, scores, strict=True)],
         diverged=int(curve.diverged.sum()),
         updates=curve.updates.tolist(),
-        interactions=(curve.updates * budget.num_envs * budget.num_steps).tolist(),
+        interactions=(curve.updates * num_envs * budget.num_steps).tolist(),
         reward_per_step=curve.reward_per_step.astype(float).tolist(),
         episode_return=with_none(curve.episode_return),
         late_reward_per_step=late_rewards(curve).astype(float).tolist(),
@@ -116,6 +128,7 @@ def arm_scores(spec: TaskSpec, curve: Curve) -> np.ndarray:
 
 
 def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
+    of_task = setting(spec, budget)
     agent = make_agent(
         spec.agent,
         algorithm.rule.heads(spec.env.num_actions),
@@ -124,13 +137,13 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
     )
     return Task(
         algorithm.rule, algorithm.rule_params, spec.env, spec.env_params, agent,
-        make_optimizer(spec.optimizer), budget.num_envs, budget.num_steps, budget.reward_scale,
+        make_optimizer(spec.optimizer), of_task.num_envs, budget.num_steps, of_task.reward_scale,
     )  # fmt: skip
 
 
 def total_updates(algorithms: list[Algorithm], specs: list[TaskSpec], budget: Budget) -> int:
     """Updates that `evaluate` reports as progress, both phases."""
-    return sum(2 * budget.lifetime(spec) for spec in specs) * len(algorithms)
+    return sum(2 * setting(spec, budget).updates for spec in specs) * len(algorithms)
 
 
 def _stable_hash(name: str) -> int:

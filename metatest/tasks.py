@@ -18,7 +18,11 @@ from envs.suite import SUITE, stack
 ADAM_RATES = (5e-4, 1e-3, 2e-3, 5e-3)
 KL_COSTS = (0.1, 0.5, 1.0)
 DENSE, CONVOLUTIONAL = "D(64-64)", "C(16)-D(128)"
-UPDATES = 400  # 512,000 steps of one agent with 64 environments and 20 steps
+STEPS = 512_000  # of one agent
+# Actor-critics learn these from small batches, and not where the critic must learn values of
+# hundreds: with unscaled rewards A2C never solves Acrobot.
+NUM_ENVS, GAMMA = 8, 0.99
+REWARD_SCALES = {"CartPole-v1": 0.1, "Acrobot-v1": 0.1, "MountainCar-v0": 0.1}
 NOT_AVAILABLE = {"MNISTBandit-bsuite": "downloads data while it runs"}
 
 
@@ -34,7 +38,10 @@ class TaskSpec:
     optimizer: Literal["sgd", "adam"]
     learning_rates: tuple[float, ...]
     kl_costs: tuple[float, ...]
-    lifetime_steps: int | None  # environment steps of one agent; None: UPDATES updates
+    lifetime_steps: int  # environment steps of one agent
+    num_envs: int = 64  # parallel environments per agent (Table 2)
+    gamma: float = 0.995  # discount factor (Table 2: 0.99 or 0.995)
+    reward_scale: float = 1.0  # of the rewards that algorithms learn from
     random_return: float | None = None  # measured where None
     reference_return: float | None = None
 
@@ -151,7 +158,10 @@ def _gymnax(name: str, env: Any, params: Any) -> TaskSpec:
         optimizer="adam",
         learning_rates=ADAM_RATES,
         kl_costs=KL_COSTS,
-        lifetime_steps=None,
+        lifetime_steps=STEPS,
+        num_envs=NUM_ENVS,
+        gamma=GAMMA,
+        reward_scale=REWARD_SCALES.get(name, 1.0),
     )
 
 

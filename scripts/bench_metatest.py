@@ -39,7 +39,7 @@ class Benchmark:
 
 
 def measure(algorithm: Algorithm, name: str, num_agents: int, updates: int) -> dict[str, object]:
-    spec, budget = find_task(name), Budget()
+    spec, budget = find_task(name), Budget(num_envs=64)
     task = make_task(algorithm, spec, budget)
     value = jnp.full((num_agents,), spec.learning_rates[0], jnp.float32)
     hypers = Hypers(value, jnp.full_like(value, 0.5), jnp.full_like(value, 0.995))
@@ -51,7 +51,7 @@ def measure(algorithm: Algorithm, name: str, num_agents: int, updates: int) -> d
         lives, _ = jax.block_until_ready(program(lives, jnp.int32(updates)))
         seconds.append(time.perf_counter() - started)
     step = statistics.median(seconds[1:])
-    interactions = updates * num_agents * budget.num_envs * budget.num_steps
+    interactions = updates * num_agents * task.num_envs * task.num_steps
     return {
         "env": name,
         "algorithm": algorithm.name,
