@@ -52,20 +52,26 @@ class TableAgent:
 
 
 class PatchConv(nn.Module):
-    """3x3 convolution, stride 1, SAME, channels last, as nine shifted views times one matrix.
+    """3x3 convolution, stride 1, SAME, boards last, as nine shifted views times one matrix.
 
-    A vmapped `lax.conv` over per-lifetime weights would become a grouped convolution, an order
-    of magnitude slower under second-order gradients.
+    A vmapped `lax.conv` over per-lifetime weights would become a grouped convolution, several
+    times slower through an agent update (scripts/bench_convolution.py). With the boards last every
+    shifted view is a copy of long runs.
     """
 
     features: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w f"]:
-        height, width = x.shape[1:3]
+    def __call__(self, x: Float[Array, "c h w n"]) -> Float[Array, "f h w n"]:
+        channels, height, width, boards = x.shape
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         shifts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-        return nn.Dense(self.features, name="kernel")(jnp.concatenate(shifts, axis=-1))
+        views = jnp.concatenate(shifts).reshape((9 * channels, -1))
+        shape = (9 * channels, self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        out = kernel.T @ views + bias[:, None]
+        return out.reshape((self.features, height, width, boards))
 
 
 class Torso(nn.Module):
@@ -78,9 +84,10 @@ class Torso(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n *obs"]) -> Float[Array, "n out"]:
         if self.conv_features:
-            x = jnp.moveaxis(x, 1, -1)  # planes first in the environment, channels last here
-        for i, features in enumerate(self.conv_features):
-            x = nn.relu(PatchConv(features, name=f"conv{i}")(x))
+            x = jnp.moveaxis(x, 0, -1)
+            for i, features in enumerate(self.conv_features):
+                x = nn.relu(PatchConv(features, name=f"conv{i}")(x))
+            x = jnp.moveaxis(x, -1, 0)
         x = x.reshape((x.shape[0], -1))
         for i, features in enumerate(self.dense_features):
             x = nn.relu(nn.Dense(features, name=f"dense{i}")(x))

@@ -234,13 +234,15 @@ def test_vmap_over_lifetimes_equals_a_loop(architecture, shape):
 def test_patch_conv_equals_convolution():
     x = jax.random.normal(jax.random.key(0), (3, 5, 4, 2))
     layer = PatchConv(features=3)
-    params = layer.init(jax.random.key(1), x)
-    kernel = params["params"]["kernel"]["kernel"].reshape(3, 3, 2, 3)
+    boards_last = jnp.transpose(x, (3, 1, 2, 0))
+    params = layer.init(jax.random.key(1), boards_last)
+    kernel = params["params"]["kernel"].reshape(3, 3, 2, 3)
     bias = jnp.array([0.5, -1.0, 2.0])
-    params["params"]["kernel"]["bias"] = bias
+    params["params"]["bias"] = bias
     reference = nn.Conv(features=3, kernel_size=(3, 3), padding="SAME")
     expected = reference.apply({"params": {"kernel": kernel, "bias": bias}}, x)
-    np.testing.assert_allclose(layer.apply(params, x), expected, rtol=1e-4, atol=1e-5)
+    found = jnp.transpose(layer.apply(params, boards_last), (3, 1, 2, 0))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_convolutional_agent_reads_planes_first():
@@ -248,14 +250,14 @@ def test_convolutional_agent_reads_planes_first():
     agent = make_agent("C(2)-D(3)", HEADS, observation_shape=(2, 3, 4))
     params = agent.init(jax.random.key(0), jnp.int32(1))
     observation = np.random.default_rng(0).integers(0, 2, (T, B, 2, 3, 4)).astype(np.uint8)
-    conv = params["conv0"]["kernel"]
+    conv = params["conv0"]
     x = jax.lax.conv_general_dilated(
         observation.reshape(-1, 2, 3, 4).astype(np.float32),
         conv["kernel"].reshape(3, 3, 2, 2), (1, 1), "SAME",
         dimension_numbers=("NCHW", "HWIO", "NCHW"),
     )  # fmt: skip
     x = np.maximum(np.asarray(x) + np.asarray(conv["bias"])[None, :, None, None], 0)
-    x = np.moveaxis(x, 1, -1).reshape(T * B, -1)
+    x = x.reshape(T * B, -1)
     for name in ("dense0", "heads"):
         x = x @ np.asarray(params[name]["kernel"]) + np.asarray(params[name]["bias"])
         x = np.maximum(x, 0) if name == "dense0" else x
