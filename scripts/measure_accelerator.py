@@ -1,0 +1,85 @@
+"""Every measurement that needs an accelerator, in one command of at most ten minutes, no network.
+
+    python scripts/measure_accelerator.py --output results
+
+Each step runs in a process of its own with a limit of its own; what a step printed is in
+`OUTPUT/NAME.log`, whatever became of the others. Steps that are done are not run again.
+"""
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+SCRIPTS = Path(__file__).parent
+PYTHON = sys.executable
+
+
+def bench(*arguments: str) -> list[str]:
+    return [PYTHON, str(SCRIPTS / "bench_metatrain.py"), *arguments]
+
+
+def growth(what: str, *sizes: str) -> list[str]:
+    return bench("--vary", what, "--lifetimes", "240", "--sizes", *sizes)
+
+
+# In the order of importance: name, command, seconds.
+STEPS: list[tuple[str, list[str], int]] = [
+    ("paper", bench("--preset", "paper"), 150),
+    ("stages", [PYTHON, str(SCRIPTS / "bench_stages.py"), "--preset", "paper"], 180),
+    ("float32", bench("--preset", "paper", "--precision", "float32"), 120),
+    ("lifetimes", bench("--sizes", "120", "480", "1920"), 240),
+    ("num_envs", growth("num_envs", "16", "256"), 150),
+    ("num_updates", growth("num_updates", "1", "20"), 150),
+    ("hidden_size", growth("hidden_size", "64", "512"), 150),
+    ("convolution", [PYTHON, str(SCRIPTS / "bench_convolution.py"), "--lifetimes", "64"], 60),
+    ("metatest", [PYTHON, str(SCRIPTS / "bench_metatest.py")], 120),
+    ("tests", [PYTHON, "-m", "pytest", "-q", "tests/lpg", "tests/metatrain"], 400),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measure:
+    output: Path
+    """Where logs go."""
+    only: tuple[str, ...] = ()
+    """Steps by name; all where not given."""
+    seconds: int = 570
+    """After which no step goes on."""
+
+
+def main() -> None:
+    measure = tyro.cli(Measure)
+    unknown = set(measure.only) - {name for name, _, _ in STEPS}
+    if unknown:
+        known = ", ".join(name for name, _, _ in STEPS)
+        sys.exit(f"Unknown step {unknown.pop()!r}; known are {known}.")
+    measure.output.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + measure.seconds
+    for name, command, limit in STEPS:
+        log, done = measure.output / f"{name}.log", measure.output / f"{name}.done"
+        left = min(limit, int(end - time.monotonic()))
+        if (measure.only and name not in measure.only) or done.exists():
+            continue
+        if left < 10:
+            print(f"{name}: no time left; run again to go on")
+            continue
+        started = time.monotonic()
+        with log.open("w") as file:
+            try:
+                code = subprocess.run(
+                    command, stdout=file, stderr=subprocess.STDOUT, timeout=left
+                ).returncode
+            except subprocess.TimeoutExpired:
+                code = None
+        outcome = "over its time" if code is None else f"exit {code}"
+        print(f"{name}: {outcome}, {time.monotonic() - started:.0f} s, {log}", flush=True)
+        if code == 0:
+            done.touch()
+
+
+if __name__ == "__main__":
+    main()
