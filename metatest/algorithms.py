@@ -18,6 +18,7 @@ class Algorithm:
     name: str
     rule: UpdateRule
     rule_params: RuleParams
+    meta_trained: bool = True  # or made by hand
 
 
 def a2c() -> Algorithm:
@@ -25,7 +26,7 @@ def a2c() -> Algorithm:
 
     alpha_y, which weights the loss of y, weights the value's.
     """
-    return Algorithm("a2c", A2C(), ())
+    return Algorithm("a2c", A2C(), (), meta_trained=False)
 
 
 BASELINES: dict[str, Callable[[], Algorithm]] = {"a2c": a2c}

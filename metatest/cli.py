@@ -52,16 +52,16 @@ class Command:
     baselines: tuple[str, ...] = ()
     """Run beside the rule, on the same agents and as many arms: a2c, or other rules as --rule."""
     num_envs: int | None = None
-    """Parallel environments per agent; else 64 (Table 2), and 8 on gymnax."""
+    """Parallel environments per agent; else 64 (Table 2), for A2C on gymnax 8."""
     num_steps: int = 20
     """Steps of a trajectory (Table 2: 20)."""
     gamma: float | None = None
-    """Discount factor of every algorithm; else 0.995 (Table 2), and 0.99 on gymnax."""
+    """Discount factor of every algorithm; else 0.995 (Table 2), for A2C on gymnax 0.99."""
     baseline_head: bool = False
     """Eq. 7: agents of the learned rule get a head f(s) that is subtracted from pi_hat."""
     reward_scale: float | None = None
     """Multiplies the rewards that algorithms learn from; those reported stay as they are. Else 1,
-    and 0.1 on CartPole, Acrobot and MountainCar, whose returns are in the hundreds."""
+    for A2C 0.1 on CartPole, Acrobot and MountainCar, whose returns are in the hundreds."""
     agent: str | None = None
     """Network in Table 3's notation, such as D(64-64) or C(16)-D(128), in place of the default."""
     optimizer: Literal["sgd", "adam"] | None = None

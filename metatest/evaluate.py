@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from lpg.agents import make_agent
 from lpg.optimizers import make_optimizer
 from metatest.algorithms import Algorithm
 from metatest.results import Result, late_returns, late_rewards, with_none
-from metatest.tasks import TaskSpec, random_return
+from metatest.tasks import META_TRAINING, Habit, TaskSpec, random_return
 from metatest.train_agent import Curve, Task, train
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
@@ -43,23 +43,18 @@ class Budget:
 
 
 class Setting(NamedTuple):
-    """What a budget comes to on a task."""
+    """What a budget comes to for an algorithm on a task."""
 
     updates: int
-    num_envs: int
-    gamma: float
-    reward_scale: float
+    habit: Habit
 
 
-def setting(spec: TaskSpec, budget: Budget) -> Setting:
-    def own(name: str) -> Any:
-        given = getattr(budget, name)
-        return getattr(spec, name) if given is None else given
-
-    num_envs = own("num_envs")
-    life = max(1, spec.lifetime_steps // (num_envs * budget.num_steps))
-    updates = life if budget.updates is None else budget.updates
-    return Setting(updates, num_envs, own("gamma"), own("reward_scale"))
+def setting(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Setting:
+    habit = META_TRAINING if algorithm.meta_trained else spec.actor_critic
+    given = {name: getattr(budget, name) for name in Habit._fields}
+    habit = habit._replace(**{name: x for name, x in given.items() if x is not None})
+    life = max(1, spec.lifetime_steps // (habit.num_envs * budget.num_steps))
+    return Setting(life if budget.updates is None else budget.updates, habit)
 
 
 def evaluate(
@@ -70,13 +65,13 @@ def evaluate(
 ) -> Result:
     """Choose the best arm on `selection_seeds`, then train `seeds` fresh agents with it."""
     task = make_task(algorithm, spec, budget)
-    num_updates, num_envs, gamma, _ = setting(spec, budget)
+    num_updates, habit = setting(algorithm, spec, budget)
     key = jax.random.fold_in(jax.random.key(budget.seed), _stable_hash(spec.name))
     arms = list(product(spec.learning_rates, spec.kl_costs))
     repeated = np.repeat(np.array(arms, np.float32), budget.selection_seeds, axis=0)
     curve = train(
         task, jax.random.fold_in(key, SELECTION), repeated[:, 0], repeated[:, 1],
-        gamma, num_updates, on_progress=on_progress,
+        habit.gamma, num_updates, on_progress=on_progress,
         # All arms meet the same worlds: a short chain must not make its arm look good.
         seeds=np.tile(np.arange(budget.selection_seeds), len(arms)),
     )  # fmt: skip
@@ -90,7 +85,7 @@ def evaluate(
     learning_rate, kl_cost = arms[int(np.argmax(scores))]
     curve = train(
         task, jax.random.fold_in(key, REPORT), np.full(budget.seeds, learning_rate),
-        np.full(budget.seeds, kl_cost), gamma, num_updates, on_progress=on_progress,
+        np.full(budget.seeds, kl_cost), habit.gamma, num_updates, on_progress=on_progress,
     )  # fmt: skip
     chance = spec.random_return
     if chance is None:
@@ -101,10 +96,11 @@ def evaluate(
         algorithm=algorithm.name,
         learning_rate=learning_rate,
         kl_cost=kl_cost,
+        **habit._asdict(),
         selection=[[*arm, with_none(score)] for arm, score in zip(arms, scores, strict=True)],
         diverged=int(curve.diverged.sum()),
         updates=curve.updates.tolist(),
-        interactions=(curve.updates * num_envs * budget.num_steps).tolist(),
+        interactions=(curve.updates * habit.num_envs * budget.num_steps).tolist(),
         reward_per_step=curve.reward_per_step.astype(float).tolist(),
         episode_return=with_none(curve.episode_return),
         late_reward_per_step=late_rewards(curve).astype(float).tolist(),
@@ -128,7 +124,7 @@ def arm_scores(spec: TaskSpec, curve: Curve) -> np.ndarray:
 
 
 def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
-    of_task = setting(spec, budget)
+    habit = setting(algorithm, spec, budget).habit
     agent = make_agent(
         spec.agent,
         algorithm.rule.heads(spec.env.num_actions),
@@ -137,13 +133,13 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
     )
     return Task(
         algorithm.rule, algorithm.rule_params, spec.env, spec.env_params, agent,
-        make_optimizer(spec.optimizer), of_task.num_envs, budget.num_steps, of_task.reward_scale,
+        make_optimizer(spec.optimizer), habit.num_envs, budget.num_steps, habit.reward_scale,
     )  # fmt: skip
 
 
 def total_updates(algorithms: list[Algorithm], specs: list[TaskSpec], budget: Budget) -> int:
     """Updates that `evaluate` reports as progress, both phases."""
-    return sum(2 * setting(spec, budget).updates for spec in specs) * len(algorithms)
+    return sum(2 * setting(a, spec, budget).updates for a in algorithms for spec in specs)
 
 
 def _stable_hash(name: str) -> int:

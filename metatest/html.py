@@ -173,7 +173,8 @@ def _arms(result: Result) -> str:
     )
     return (
         f"<details><summary>{escape(result.env)}, {escape(result.algorithm)}: "
-        f"{len(result.selection)} arms</summary><table><thead><tr><th>lr</th>"
+        f"{len(result.selection)} arms, {result.num_envs} environments, γ {result.gamma:g}, "
+        f"rewards × {result.reward_scale:g}</summary><table><thead><tr><th>lr</th>"
         "<th>α<sub>y</sub></th><th>late score on selection seeds</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></details>"
     )

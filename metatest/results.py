@@ -20,7 +20,10 @@ class Result:
     env: str
     algorithm: str
     learning_rate: float  # of the arm chosen
-    kl_cost: float  # 0 where the algorithm has none
+    kl_cost: float
+    num_envs: int  # parallel environments of one agent
+    gamma: float  # discount factor
+    reward_scale: float  # of the rewards learned from
     # [learning rate, kl cost, late reward per step] of every arm; None where an agent diverged
     selection: list[list[float | None]]
     diverged: int  # agents among the S that ended with non-finite parameters

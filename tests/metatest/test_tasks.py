@@ -14,7 +14,7 @@ from lpg.baseline_rule import LPGWithBaseline
 from lpg.learned_rule import LPG
 from lpg.rule import Heads
 from metatest.algorithms import Algorithm, a2c
-from metatest.evaluate import Budget, arm_scores, evaluate, make_task
+from metatest.evaluate import Budget, arm_scores, evaluate, make_task, setting
 from metatest.tasks import Overrides, find_task, random_return
 from metatest.train_agent import Curve, train
 
@@ -137,3 +137,14 @@ def test_arms_on_gymnax_are_chosen_by_return():
 def test_random_return_of_a_fair_corridor():
     spec = find_task(f"{Corridor.__module__}:Corridor")
     assert random_return(spec, jax.random.key(0)) == pytest.approx(2.5, abs=0.06)  # 4.5 sigma
+
+
+def test_algorithms_train_by_their_own_habits_unless_told_otherwise():
+    learned, cartpole = Algorithm("lpg", RULE, None), find_task("CartPole-v1")
+    assert setting(learned, cartpole, Budget()) == (400, (64, 0.995, 1.0))
+    assert setting(a2c(), cartpole, Budget()) == (3200, (8, 0.99, 0.1))
+    for algorithm in (learned, a2c()):
+        assert setting(algorithm, find_task("short"), Budget()) == (781, (64, 0.995, 1.0))
+        told = Budget(num_envs=4, gamma=0.9, reward_scale=2.0)
+        assert setting(algorithm, cartpole, told) == (6400, (4, 0.9, 2.0))
+    assert setting(a2c(), cartpole, Budget(updates=7)).updates == 7
