@@ -12,7 +12,8 @@ from lpg.checkpoint import Checkpoints
 from metatrain.devices import UnevenLifetimesError, make_mesh
 from metatrain.engine import Engine
 
-CONFIG = dataclasses.replace(TINY, envs=("short", "distractor"), lifetimes=16)
+# A cohort of two environments and one of one.
+CONFIG = dataclasses.replace(TINY, envs=("short", "short_noisy", "distractor"), lifetimes=24)
 
 
 def engine(num_devices):
