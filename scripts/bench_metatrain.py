@@ -37,8 +37,10 @@ class Benchmark:
     """What `sizes` are sizes of."""
     sizes: tuple[int, ...] = ()
     """Measured one after the other; the preset's alone where not given."""
-    meta_steps: int = 3
-    """Timed meta-steps after a first one."""
+    calls: int = 3
+    """Timed, after one of a single meta-step that is not."""
+    meta_steps: int = 5
+    """Of one timed call: a call allocates its memory anew, which a log interval pays once."""
     precision: Precision = "auto"
     """Of the rule's LSTM."""
     no_remat: bool = False
@@ -84,10 +86,11 @@ def measure(benchmark: Benchmark) -> dict:
     compile_seconds = time.perf_counter() - started
     state = jax.block_until_ready(engine.init(jax.random.key(0)))
     seconds = []
-    for _ in range(benchmark.meta_steps + 1):
+    for call in range(benchmark.calls + 1):
+        steps = benchmark.meta_steps if call else 1
         started = time.perf_counter()
-        state, _ = jax.block_until_ready(engine.run(state, jnp.int32(1)))
-        seconds.append(time.perf_counter() - started)
+        state, _ = jax.block_until_ready(engine.run(state, jnp.int32(steps)))
+        seconds.append((time.perf_counter() - started) / steps)
     step = statistics.median(seconds[1:])
     # Forward, backward and, with remat, forward again of the two LSTM matmuls.
     passes = 4 if config.remat else 3
