@@ -1,10 +1,14 @@
-"""What learned rules share: their fields as the header of a file, precision, checks."""
+"""What learned rules share: fresh parameters, the header of a file, precision, checks."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
+
+from lpg.rule import Heads, RuleInputs, RuleParams
 
 HeadActivation = Literal["relu", "none"]  # between the LSTM and its heads
 Precision = Literal["auto", "float32", "bfloat16"]  # of the LSTM's activations and matmuls
@@ -13,9 +17,24 @@ Rule = TypeVar("Rule", bound="StoredArchitecture")
 
 
 class StoredArchitecture:
-    """Mixin of a learned rule: a frozen dataclass whose fields are plain JSON."""
+    """Mixin of a learned rule: a frozen dataclass of plain JSON, with a `network` and `heads`."""
 
     kind: ClassVar[str]  # as the header and `metatrain --rule` name it
+    network: Any  # the flax module from RuleInputs to what `targets` is made of
+    heads: Callable[[int], Heads]
+
+    def init(self, key: Array) -> RuleParams:
+        """Fresh eta, by one step of one row; no parameter depends on the number of actions."""
+        heads, row = self.heads(1), jnp.zeros((1, 1))
+        inputs = RuleInputs(
+            reward=row,
+            not_done=row,
+            gamma=jnp.zeros((1,)),
+            action_prob=row,
+            prediction=jnp.zeros((2, 1, heads.prediction)),
+            value=jnp.zeros((2, 1, heads.value)),
+        )
+        return self.network.init(key, inputs)["params"]
 
     def architecture(self) -> dict[str, Any]:
         """Plain JSON for a rule file's header; `from_architecture` reads it back."""

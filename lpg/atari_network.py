@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, UInt8
 from lpg.agents import AgentParams
 from lpg.rule import Heads
 
-SCREEN = (4, 84, 84)
+SCREEN = (4, 84, 84)  # four grey frames, newest last
 
 
 class AtariTorso(nn.Module):

@@ -59,18 +59,6 @@ class LPGV(StoredArchitecture):
             **layout(self.precision),
         )
 
-    def init(self, key: Array) -> RuleParams:
-        row = jnp.zeros((1, 1))
-        inputs = RuleInputs(
-            reward=row,
-            not_done=row,
-            gamma=jnp.zeros((1,)),
-            action_prob=row,
-            prediction=jnp.zeros((2, 1, 0)),
-            value=jnp.zeros((2, 1, 1)),
-        )
-        return self.network.init(key, inputs)["params"]
-
     def heads(self, num_actions: int) -> Heads:
         return Heads(logits=num_actions, value=1)
 

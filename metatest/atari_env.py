@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SCREEN = (4, 84, 84)  # four grey frames, newest last
+from lpg.atari_network import SCREEN
+
 MAX_FRAMES = 108_000  # 30 minutes of play
 FRAMES_PER_STEP = 4
 

@@ -5,10 +5,7 @@ for all 57 games again and only the missing ones are played.
 """
 
 import json
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -18,6 +15,8 @@ import jax
 import numpy as np
 
 from lpg.checkpoint import Checkpoints
+from lpg.run_log import forget_after
+from lpg.stop_signals import stop_signals
 from lpg.storage import write_atomically
 from metatest.algorithms import Algorithm
 from metatest.atari_env import AtariEnv, AtariSettings
@@ -127,15 +126,14 @@ def run_agent(
     state = state if restored is None else restored.state
     done = int(state.update)
     log = folder / "metrics.jsonl"
-    lines = _lines_until(log, done)
-    write_atomically(log, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    lines = forget_after(log, "update", done)
     on_progress(done, lines[-1] if lines else {})
     if done >= num_updates:
         return lines
     # Not the seed alone: a resumed run must not play its first games again.
     env = AtariEnv(game.name, options.settings, seed * 1_000_003 + done)
     try:
-        with _stop_signals() as stop, log.open("a") as file:
+        with stop_signals() as stop, log.open("a") as file:
             while done < num_updates and not stop:
                 step = min(
                     options.log_every - done % options.log_every,
@@ -173,20 +171,6 @@ def _line(game: Game, options: AtariOptions, done: int, interval: Any) -> dict[s
         "seconds": round(interval.seconds, 3),
         "frames_per_second": round(interval.updates * per_update / interval.seconds),
     }
-
-
-def _lines_until(log: Path, update: int) -> list[dict[str, Any]]:
-    """Lines that the checkpoint covers; what a killed run wrote beyond it is played again."""
-    lines = []
-    for text in log.read_text().splitlines() if log.exists() else []:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break  # the torn last line
-        if line["update"] > update:
-            break
-        lines.append(line)
-    return lines
 
 
 def _late(lines: list[dict[str, Any]], name: str) -> float | None:
@@ -258,23 +242,3 @@ def _refuse_other_options(folder: Path, options: AtariOptions) -> None:
             "choose another --run-dir."
         )
     write_atomically(known, (json.dumps(now, indent=1) + "\n").encode())
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[float]]:
-    """A list that fills when Ctrl-C or SIGTERM arrives; a second one stops at once."""
-    received: list[float] = []
-
-    def handle(number: int, frame: Any) -> None:
-        del number, frame
-        if received:
-            raise KeyboardInterrupt
-        received.append(time.time())
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(s, handle) for s in signals]
-    try:
-        yield received
-    finally:
-        for s, handler in zip(signals, before, strict=True):
-            signal.signal(s, handler)

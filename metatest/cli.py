@@ -104,8 +104,9 @@ def main() -> None:
         (command.run_dir / "results.jsonl").write_text("")
         write_record(command.run_dir, command.rule, file)
         _evaluate_all(command.run_dir, algorithms, specs, budget, console)
-        atari_algorithms = _algorithms(replace(command, baseline_head=True), file)
-        play_all(command.run_dir, atari_algorithms, games, command.atari_options, console)
+        if games:
+            algorithms = _algorithms(replace(command, baseline_head=True), file)
+            play_all(command.run_dir, algorithms, games, command.atari_options, console)
         summaries = write_report(command.run_dir, [command.run_dir])
     except Stopped:
         console.print("Saved; run the same command to go on.")

@@ -79,8 +79,12 @@ def page(
 def number(value: float | None) -> str:
     if value is None or value != value:
         return "–"
-    digits = 4 if abs(value) < 0.1 else 3 if abs(value) < 10 else 1
-    return f"{value:.{digits}f}"
+    return f"{value:.{decimals(value)}f}"
+
+
+def decimals(value: float) -> int:
+    """As many as a figure's size calls for."""
+    return 4 if abs(value) < 0.1 else 3 if abs(value) < 10 else 1
 
 
 def _table(summaries: list[Summary]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from rich.table import Table
 
 from lpg.storage import write_atomically
-from metatest.html import page
+from metatest.html import decimals, page
 from metatest.results import Result, load_results
 from metatest.run_record import read_record
 from metatest.statistics import Interval, Summary, aggregate, summarise
@@ -53,7 +53,7 @@ def cell(value: float | None, error: float | None = None) -> str:
     """A figure with its standard error, to as many digits as the size calls for."""
     if value is None or not np.isfinite(value):
         return "-"
-    digits = 4 if abs(value) < 0.1 else 3 if abs(value) < 10 else 1
+    digits = decimals(value)
     return f"{value:.{digits}f}" + ("" if error is None else f" ±{error:.{digits}f}")
 
 

@@ -9,6 +9,7 @@ import jax
 from lpg.export import can_export, exported_rule
 from lpg.learned_rule import LPG
 from lpg.rule import RuleParams
+from lpg.run_log import forget_after
 from lpg.storage import save_rule, write_atomically
 from metatrain.event_log import EventLog
 from metatrain.presets import MetaTrainConfig
@@ -64,18 +65,7 @@ class RunDirectory:
 
     def open_logs(self, meta_step: int) -> None:
         """Forget log lines after `meta_step`, which a resumed run writes again."""
-        log = self.path / "metrics.jsonl"
-        kept = []
-        if log.exists():
-            for line in log.read_text().splitlines():
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    break  # the torn last line of a killed run
-                if record["meta_step"] > meta_step:
-                    break
-                kept.append(line)
-        write_atomically(log, "".join(line + "\n" for line in kept).encode())
+        forget_after(self.path / "metrics.jsonl", "meta_step", meta_step)
         self._events = EventLog(self.path / "tensorboard", meta_step + 1)
 
     def log(self, record: dict[str, Any]) -> None:

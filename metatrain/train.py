@@ -1,10 +1,7 @@
 """The outer loop of a run: chunks of meta-steps, log lines and checkpoints between them."""
 
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +20,15 @@ from rich.progress import (
 )
 
 from envs.suite import SUITE, normalised_return
+from lpg.stop_signals import stop_signals
 from metatrain.engine import Engine, EngineState, skipped_in_a_row
 from metatrain.memory import fitting_engine
 from metatrain.metrics import as_record
 from metatrain.presets import MetaTrainConfig
 from metatrain.processes import any_process, is_first
 from metatrain.records import Records
+
+STOPPING = "Stopping after this log interval; once more to stop at once."
 
 
 class MetaTrainingDiverged(RuntimeError):
@@ -65,7 +65,7 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
     if engine.num_chunks > 1:
         console.print(f"Lifetimes in {engine.num_chunks} chunks, as memory has it.")
     try:
-        with _stop_signals() as received, _progress(console) as progress:
+        with stop_signals(STOPPING) as received, _progress(console) as progress:
             task = progress.add_task("compiling", total=config.meta_steps, completed=meta_step)
             stop = False
             while meta_step < config.meta_steps and not stop:
@@ -150,24 +150,3 @@ def _progress(console: Console) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that fills when Ctrl-C or SIGTERM arrives; a second one stops at once."""
-    received: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        del frame
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        print("Stopping after this log interval; once more to stop at once.", file=sys.stderr)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(s, handle) for s in signals]
-    try:
-        yield received
-    finally:
-        for s, handler in zip(signals, before, strict=True):
-            signal.signal(s, handler)

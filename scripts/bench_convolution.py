@@ -8,8 +8,6 @@ is what a meta-gradient through an agent update asks for.
 """
 
 import json
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import tyro
+from timing import median_seconds
 
 from lpg.agents import PatchConv
 
@@ -59,15 +58,6 @@ def programs(module: nn.Module, x: jax.Array) -> dict[str, Callable[[], Any]]:
     return {name: (lambda p=program: p(params, x)) for name, program in jitted.items()}
 
 
-def median_ms(program: Callable[[], Any], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        jax.block_until_ready(program())
-        seconds.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(seconds[1:])
-
-
 def main() -> None:
     b = tyro.cli(Benchmark)
     shape = (b.lifetimes, b.batch, b.board, b.board, b.channels)
@@ -77,7 +67,7 @@ def main() -> None:
         "lax.conv": programs(XLAConv(b.features), x),
     }
     times = {
-        name: {k: median_ms(program, b.repeats) for k, program in jitted.items()}
+        name: {k: 1e3 * median_seconds(program, b.repeats) for k, program in jitted.items()}
         for name, jitted in variants.items()
     }
     print(f"{jax.devices()[0].device_kind}, ms      patches    lax.conv   ratio")

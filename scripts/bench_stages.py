@@ -8,8 +8,6 @@ that costs nothing (so that the difference is the rule's); the rollouts alone.
 """
 
 import json
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import tyro
+from timing import median_seconds
 
 from lpg.architecture import Precision
 from lpg.learned_rule import LPG, LPGTargets
@@ -85,15 +84,6 @@ def programs(engine: Engine, state: EngineState) -> dict[str, Callable[[], Any]]
         "rollouts": jax.jit(rollouts),
     }
     return {name: (lambda p=program: p(state)) for name, program in jitted.items()}
-
-
-def median_seconds(program: Callable[[], Any], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        jax.block_until_ready(program())
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
 
 
 def main() -> None:
