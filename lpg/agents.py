@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 from lpg.rule import AgentOutputs, Heads
 
@@ -49,6 +49,31 @@ class TableAgent:
 
     def apply(self, params: AgentParams, observation: Array) -> Array:
         return jnp.take(params, observation, axis=0, mode="clip")
+
+
+@jax.custom_vjp
+def read_rows(
+    table: Float[Array, "S n"], cells: Int[Array, "*batch"]
+) -> tuple[Float[Array, "*batch n"], Float[Array, "S n"]]:
+    """The table's rows at `cells`, and the table to go on with.
+
+    Who goes on with that table has the rows' gradient added to the table's own, row by row. Read
+    beside further uses, a table would get a gradient of zeros the size of the table, and two passes
+    over it to fill it in and add it up.
+    """
+    return jnp.take(table, cells, axis=0, mode="clip"), table
+
+
+def _read_rows_forward(table: Array, cells: Array):
+    return read_rows(table, cells), cells
+
+
+def _read_rows_backward(cells: Array, bars: tuple[Array, Array]) -> tuple[Array, None]:
+    rows_bar, table_bar = bars
+    return table_bar.at[cells].add(rows_bar, mode="clip"), None
+
+
+read_rows.defvjp(_read_rows_forward, _read_rows_backward)
 
 
 class PatchConv(nn.Module):

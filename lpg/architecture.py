@@ -39,7 +39,8 @@ class StoredArchitecture:
     def architecture(self) -> dict[str, Any]:
         """Plain JSON for a rule file's header; `from_architecture` reads it back."""
         fields = asdict(self)  # type: ignore[call-overload] - a dataclass
-        del fields["precision"]  # how to compute, not what the rule is
+        for how_to_compute in ("precision", "fused_lstm"):
+            del fields[how_to_compute]  # not what the rule is
         return {"rule": self.kind, **fields}
 
     @classmethod
@@ -60,11 +61,23 @@ class StoredArchitecture:
             ) from error
 
 
-def layout(precision: Precision) -> dict[str, Any]:
-    """The networks' `dtype` and `feature_major` on JAX's default backend, see lpg/lstm.py."""
+def layout(precision: Precision, fused_lstm: bool) -> dict[str, Any]:
+    """The networks' `dtype` and `lstm` on JAX's default backend."""
     on_cpu = jax.default_backend() == "cpu"
     narrow = precision == "bfloat16" or (precision == "auto" and not on_cpu)
-    return {"dtype": jnp.bfloat16 if narrow else None, "feature_major": on_cpu}
+    plain = "feature_major" if on_cpu else "scan"
+    return {
+        "dtype": jnp.bfloat16 if narrow else None,
+        "lstm": "fused" if fused_lstm else plain,
+    }
+
+
+def refuse_fused_off_tpu(fused_lstm: bool) -> None:
+    if fused_lstm and jax.default_backend() != "tpu":
+        raise ValueError(
+            f"fused_lstm is a kernel for TPUs, and JAX found {jax.default_backend()!r} here; "
+            "leave it out."
+        )
 
 
 def refuse_sizes_below_one(rule: Any, *fields: str) -> None:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from envs.trajectory import Trajectory
-from lpg.learned_rule import LPG, LPGTargets, kl_divergence
+from lpg.kl_divergence import kl_divergence
+from lpg.learned_rule import LPG, LPGTargets
 from lpg.rule import AgentOutputs, Heads, Hypers, action_log_prob
 
 
@@ -31,7 +32,7 @@ class LPGWithBaseline(LPG):
         baseline = outputs.value[:-1, ..., 0]
         strength = targets.pi_hat - jax.lax.stop_gradient(baseline)
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
-        kl = kl_divergence(outputs.prediction[:-1], targets.y_hat)
+        kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
         error = baseline - targets.pi_hat
         return jnp.mean(-log_prob * strength + hypers.kl_cost * kl + 0.5 * error**2)
 

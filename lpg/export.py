@@ -40,6 +40,7 @@ from lpg.rule import RuleInputs, RuleParams, UpdateRule
 from lpg.storage import write_atomically
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+RESULTS = {"lpg": ("pi_hat", "y_hat"), "lpg_v": ("pi_hat", "value_target")}
 
 
 def can_export() -> bool:
@@ -84,7 +85,8 @@ def exported_rule(rule: LearnedRule, rule_params: RuleParams) -> bytes:
         num_steps, num_rows = given["reward"].shape
         absent = jnp.zeros((num_steps + 1, num_rows, 0))
         inputs = RuleInputs(**{name: given.get(name, absent) for name in RuleInputs._fields})
-        return tuple(rule.targets(constants, inputs))
+        targets = rule.targets(constants, inputs)
+        return tuple(getattr(targets, name) for name in RESULTS[rule.kind])
 
     program = export.export(jax.jit(targets), platforms=PLATFORMS)
     return bytes(program(*specs.values()).serialize())

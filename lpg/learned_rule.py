@@ -13,16 +13,23 @@ from lpg.architecture import (
     Precision,
     StoredArchitecture,
     layout,
+    refuse_fused_off_tpu,
     refuse_sizes_below_one,
     refuse_unknown,
 )
+from lpg.kl_divergence import kl_divergence
 from lpg.network import LPGNetwork
 from lpg.rule import AgentOutputs, Heads, Hypers, RuleInputs, RuleParams, action_log_prob
 
 
 class LPGTargets(NamedTuple):
     pi_hat: Float[Array, "T B"]  # how strongly to reinforce the action taken
-    y_hat: Float[Array, "T B m"]  # the distribution that y should move to
+    y_hat_logits: Float[Array, "T B m"]
+
+    @property
+    def y_hat(self) -> Float[Array, "*L T B m"]:
+        """The distribution that y should move to; with or without an axis of lifetimes."""
+        return jax.nn.softmax(self.y_hat_logits)
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,13 @@ class LPG(StoredArchitecture):
     head_activation: HeadActivation = "relu"  # between the LSTM and its heads
     precision: Precision = "auto"
     """Of the LSTM's activations and matmuls; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    fused_lstm: bool = False
+    """On TPU, the LSTM as one Pallas kernel (lpg/lstm_fused.py) instead of XLA's scan."""
 
     def __post_init__(self):
         refuse_sizes_below_one(self, "hidden_size", "prediction_size", "embedding_size")
         refuse_unknown(self, head_activation=HeadActivation, precision=Precision)
+        refuse_fused_off_tpu(self.fused_lstm)
 
     @property
     def network(self) -> LPGNetwork:
@@ -49,7 +59,7 @@ class LPG(StoredArchitecture):
             head_activation=self.head_activation,
             prediction_size=self.prediction_size,
             embedding_size=self.embedding_size,
-            **layout(self.precision),
+            **layout(self.precision, self.fused_lstm),
         )
 
     def heads(self, num_actions: int) -> Heads:
@@ -58,7 +68,7 @@ class LPG(StoredArchitecture):
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> LPGTargets:
         outputs: Any = self.network.apply({"params": rule_params}, inputs)
         pi_hat, y_hat_logits = outputs
-        return LPGTargets(pi_hat=pi_hat, y_hat=jax.nn.softmax(y_hat_logits))
+        return LPGTargets(pi_hat=pi_hat, y_hat_logits=y_hat_logits)
 
     def loss(
         self,
@@ -72,15 +82,5 @@ class LPG(StoredArchitecture):
         The mean, not the sum: Table 3's learning rates of 20 to 80 presume it.
         """
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
-        kl = kl_divergence(outputs.prediction[:-1], targets.y_hat)
+        kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
         return jnp.mean(-log_prob * targets.pi_hat + hypers.kl_cost * kl)
-
-
-def kl_divergence(
-    logits: Float[Array, "*batch m"], target: Float[Array, "*batch m"]
-) -> Float[Array, "*batch"]:
-    """KL(softmax(logits) || target) in nats, as printed in Eq. 2."""
-    log_y = jax.nn.log_softmax(logits)
-    # A softmax target underflows to 0 only beyond 87 nats; the floor keeps its log finite there.
-    log_target = jnp.log(jnp.maximum(target, jnp.finfo(target.dtype).tiny))
-    return jnp.sum(jnp.exp(log_y) * (log_y - log_target), axis=-1)

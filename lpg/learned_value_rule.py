@@ -18,6 +18,7 @@ from lpg.architecture import (
     Precision,
     StoredArchitecture,
     layout,
+    refuse_fused_off_tpu,
     refuse_sizes_below_one,
     refuse_unknown,
 )
@@ -44,10 +45,13 @@ class LPGV(StoredArchitecture):
     lam: float = 0.95  # lambda of the value's TD(lambda) (the paper is silent)
     precision: Precision = "auto"
     """Of the LSTM's activations and matmuls; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    fused_lstm: bool = False
+    """On TPU, the LSTM as one Pallas kernel (lpg/lstm_fused.py) instead of XLA's scan."""
 
     def __post_init__(self):
         refuse_sizes_below_one(self, "hidden_size")
         refuse_unknown(self, head_activation=HeadActivation, precision=Precision)
+        refuse_fused_off_tpu(self.fused_lstm)
         if not 0.0 <= self.lam <= 1.0:
             raise ValueError(f"LPGV's lam must lie in [0, 1], got {self.lam}.")
 
@@ -56,7 +60,7 @@ class LPGV(StoredArchitecture):
         return LPGVNetwork(
             hidden_size=self.hidden_size,
             head_activation=self.head_activation,
-            **layout(self.precision),
+            **layout(self.precision, self.fused_lstm),
         )
 
     def heads(self, num_actions: int) -> Heads:

@@ -4,6 +4,9 @@ Source: Oh et al. 2020, section 3.1, section 4.1 (LPG-V) and appendix B.1. With 
 LPG's has 277,792 parameters.
 """
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,10 @@ from jaxtyping import Array, Float
 
 from lpg.architecture import HeadActivation
 from lpg.lstm import LSTMWeights, lstm_feature_major, lstm_scan
+from lpg.lstm_fused import lstm_fused
 from lpg.rule import RuleInputs
+
+LSTMProgram = Literal["scan", "feature_major", "fused"]
 
 NUM_INPUTS = 6  # r_t, d_t, gamma, pi(a_t|s_t), outlook(s_t), d_t outlook(s_{t+1}) (section 3.1)
 
@@ -67,7 +73,7 @@ class RuleNetwork(nn.Module):
     hidden_size: int = 256
     head_activation: HeadActivation = "relu"
     dtype: DTypeLike | None = None  # of the LSTM and its matmuls; None: as the inputs
-    feature_major: bool = False  # the LSTM's layout, see lpg/lstm.py
+    lstm: LSTMProgram = "scan"  # which of lpg/lstm.py and lpg/lstm_fused.py
 
     def _heads(
         self, inputs: RuleInputs, outlook: Float[Array, "T1 R"], **widths: int
@@ -86,15 +92,24 @@ class RuleNetwork(nn.Module):
         heads = [Head(width, name=name)(self.hidden_size) for name, width in widths.items()]
         kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*heads, strict=True))
         # A program of symbolic sizes (lpg/export.py) is for every backend: the plain scan.
-        known = isinstance(inputs.reward.shape[1], int)
-        outputs = self._feature_major if self.feature_major and known else self._row_major
-        return outputs(weights, kernel, features, inputs.not_done) + bias[None, None, :]
+        program = self.lstm if isinstance(inputs.reward.shape[1], int) else "scan"
+        if program == "feature_major":
+            outputs = self._feature_major(weights, kernel, features, inputs.not_done)
+        else:
+            lstm = lstm_fused if program == "fused" else lstm_scan
+            outputs = self._row_major(lstm, weights, kernel, features, inputs.not_done)
+        return outputs + bias[None, None, :]
 
     def _row_major(
-        self, weights: LSTMWeights, kernel: Array, features: tuple[Array, ...], not_done: Array
+        self,
+        lstm: Callable[..., Any],
+        weights: LSTMWeights,
+        kernel: Array,
+        features: tuple[Array, ...],
+        not_done: Array,
     ) -> Float[Array, "T R k"]:
         dtype = self.dtype or not_done.dtype
-        hidden = self._activate(lstm_scan(weights, jnp.stack(features, -1), not_done, dtype))
+        hidden = self._activate(lstm(weights, jnp.stack(features, -1), not_done, dtype))
         return jnp.matmul(hidden, kernel.astype(dtype), preferred_element_type=not_done.dtype)
 
     def _feature_major(

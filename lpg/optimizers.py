@@ -39,10 +39,13 @@ def scale_by_adam_constant_root(
     return optax.GradientTransformation(adam.init, update)
 
 
+SGD = optax.identity()  # one object, so that an update can tell it and keep a table's step sparse
+
+
 def make_optimizer(name: OptimizerName) -> optax.GradientTransformation:
     """The optimisers of Oh et al. 2020, Table 3."""
     if name == "sgd":
-        return optax.identity()
+        return SGD
     if name == "adam":
         return scale_by_adam_constant_root()
     raise ValueError(f"Unknown optimiser {name!r}; known are 'sgd' and 'adam'.")

@@ -87,7 +87,9 @@ def action_log_prob(
 ) -> Float[Array, "*batch"]:
     """log pi(a|s) of the actions taken."""
     log_probs = jax.nn.log_softmax(logits)
-    return jnp.take_along_axis(log_probs, action[..., None], axis=-1)[..., 0]
+    # A masked sum, not an index: the transpose of an index is a scatter, element after element.
+    taken = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
+    return jnp.sum(jnp.where(taken, log_probs, 0.0), axis=-1)
 
 
 def entropy(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:

@@ -7,8 +7,8 @@ import optax
 from jaxtyping import Array, Bool
 
 from envs.trajectory import Trajectory
-from lpg.agents import Agent, AgentParams, split_heads
-from lpg.optimizers import apply_direction
+from lpg.agents import Agent, AgentParams, TableAgent, read_rows, split_heads
+from lpg.optimizers import SGD, apply_direction
 from lpg.rule import AgentOutputs, Hypers, Targets, UpdateRule, mask_logits
 
 
@@ -21,8 +21,22 @@ def agent_outputs(
     agent: Agent, params: AgentParams, observation: Array, action_mask: Bool[Array, "A"]
 ) -> AgentOutputs:
     """The agent's outputs with invalid actions masked."""
-    outputs = split_heads(agent.heads, agent.apply(params, observation))
+    return _masked(agent, agent.apply(params, observation), action_mask)
+
+
+def _masked(agent: Agent, vector: Array, action_mask: Bool[Array, "A"]) -> AgentOutputs:
+    outputs = split_heads(agent.heads, vector)
     return outputs._replace(logits=mask_logits(outputs.logits, action_mask))
+
+
+def read_agent(
+    agent: Agent, params: AgentParams, observation: Array, action_mask: Bool[Array, "A"]
+) -> tuple[AgentOutputs, AgentParams]:
+    """The same, and the parameters to go on with, whose gradient stays sparse for a table."""
+    if type(agent) is not TableAgent:
+        return agent_outputs(agent, params, observation, action_mask), params
+    rows, params = read_rows(params, observation)
+    return _masked(agent, rows, action_mask), params
 
 
 def agent_step(
@@ -40,6 +54,8 @@ def agent_step(
     The gradient is taken with respect to theta alone, with the targets as constants; an outer
     gradient still flows through the targets because they are an argument of this function.
     """
+    if type(agent) is TableAgent and optimizer is SGD:
+        return _sparse_step(rule, agent, state, trajectory, action_mask, targets, hypers)
 
     def loss(params: AgentParams) -> Array:
         outputs = agent_outputs(agent, params, trajectory.observation, action_mask)
@@ -49,3 +65,22 @@ def agent_step(
     direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = apply_direction(state.params, direction, hypers.learning_rate)
     return AgentState(params=params, opt_state=opt_state)
+
+
+def _sparse_step(
+    rule: UpdateRule,
+    agent: TableAgent,
+    state: AgentState,
+    trajectory: Trajectory,
+    action_mask: Bool[Array, "A"],
+    targets: Targets,
+    hypers: Hypers,
+) -> AgentState:
+    """SGD on a table, of which only the rows that the trajectory visits are written."""
+    rows, params = read_rows(state.params, trajectory.observation)
+
+    def loss(rows: Array) -> Array:
+        return rule.loss(_masked(agent, rows, action_mask), trajectory, targets, hypers)
+
+    step = -hypers.learning_rate.astype(rows.dtype) * jax.grad(loss)(rows)
+    return state._replace(params=params.at[trajectory.observation].add(step, mode="clip"))

@@ -2,10 +2,12 @@
 
 import sys
 
+from metatrain.cpu_cores import use_every_core
 from metatrain.distributed import ProcessesError, initialize
 
 
 def main() -> None:
+    use_every_core()
     try:
         initialize(sys.argv[1:])
     except (ProcessesError, ValueError) as error:

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Bool
 
 from envs.suite import SUITE, SuiteRow, cohorts, stack
-from lpg.agents import Agent, make_agent
+from lpg.agents import Agent, TableAgent, make_agent
 from lpg.optimizers import OptimizerName, make_optimizer
 from lpg.rule import Heads, UpdateRule
 from metatrain.presets import MetaTrainConfig
@@ -48,6 +48,11 @@ class Cohort:
     def environment_index(self) -> np.ndarray:
         """i32 [L]: the environment of each slot; a slot keeps its environment for ever."""
         return np.repeat(np.arange(len(self.names), dtype=np.int32), self.lifetimes_per_env)
+
+
+def all_tables(cohorts: tuple[Cohort, ...]) -> bool:
+    """Whether every agent is a table, which decides how a CPU is best used."""
+    return all(isinstance(cohort.agent, TableAgent) for cohort in cohorts)
 
 
 def build_cohorts(rule: UpdateRule, config: MetaTrainConfig) -> tuple[Cohort, ...]:

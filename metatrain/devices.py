@@ -25,14 +25,11 @@ class UnevenLifetimesError(ValueError):
 
 
 def make_mesh(cohorts: tuple[Cohort, ...], devices: list[Any] | None = None) -> Mesh:
-    """The given devices in one row; by default as many as share every cohort evenly.
+    """The given devices in one row; by default as many of each process as share cohorts evenly.
 
-    Raises UnevenLifetimesError where the given ones, or those of several processes, cannot.
+    Raises UnevenLifetimesError where the given ones, or one of each process, cannot.
     """
-    if devices is None and jax.process_count() == 1:
-        usable = [n for n in range(1, jax.device_count() + 1) if _uneven(cohorts, n) is None]
-        return Mesh(np.array(jax.devices()[: usable[-1]]), (AXIS,))
-    found = np.array(jax.devices() if devices is None else devices)
+    found = np.array(even_devices(cohorts) if devices is None else devices)
     uneven = _uneven(cohorts, found.size)
     if uneven is not None:
         raise UnevenLifetimesError(
@@ -41,6 +38,16 @@ def make_mesh(cohorts: tuple[Cohort, ...], devices: list[Any] | None = None) -> 
             f"multiple of {found.size}."
         )
     return Mesh(found, (AXIS,))
+
+
+def even_devices(cohorts: tuple[Cohort, ...]) -> list[Any]:
+    """The same number of every process, the largest that shares every cohort evenly, else one."""
+    per_process = [
+        [d for d in jax.devices() if d.process_index == p] for p in range(jax.process_count())
+    ]
+    fewest = min(map(len, per_process))
+    even = [n for n in range(1, fewest + 1) if _uneven(cohorts, n * len(per_process)) is None]
+    return [device for own in per_process for device in own[: max(even, default=1)]]
 
 
 def _uneven(cohorts: tuple[Cohort, ...], num_devices: int) -> Cohort | None:

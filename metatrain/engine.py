@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 from lpg.rule import RuleParams, UpdateRule
 from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
-from metatrain.chunks import chunks_asked_for, into_chunks, out_of_chunks
+from metatrain.chunks import choose_chunks, into_chunks, out_of_chunks
 from metatrain.cohort import Cohort, build_cohorts
 from metatrain.devices import REPLICATED, SHARED, describe, gather, make_mesh, place, total
 from metatrain.lifetime import LifetimeState, birth, stagger
@@ -62,7 +62,7 @@ class Engine:
         Args:
             devices: by default all, or as many as share the lifetimes evenly.
             num_chunks: in which a device takes its lifetimes, one after the other; by default what
-                `config.lifetimes_per_chunk` asks for, else 1.
+                `config.lifetimes_per_chunk` asks for, else what suits the device.
 
         Raises UnevenLifetimesError where devices or chunks cannot be equal.
         """
@@ -70,7 +70,7 @@ class Engine:
         self.config = config
         self.cohorts = build_cohorts(rule, config) if cohorts is None else cohorts
         self.mesh = make_mesh(self.cohorts, devices)
-        self.num_chunks = num_chunks or chunks_asked_for(config, self.cohorts, self.mesh.size)
+        self.num_chunks = num_chunks or choose_chunks(config, self.cohorts, self.mesh.size)
         self.meta_optimizer = meta_optimizer(config)
         shard = partial(jax.shard_map, mesh=self.mesh, check_vma=False)
         init = shard(self._init, in_specs=REPLICATED, out_specs=SPECS)

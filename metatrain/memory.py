@@ -2,7 +2,6 @@
 
 import os
 
-import jax
 import jax.numpy as jnp
 
 from lpg.rule import UpdateRule
@@ -18,13 +17,13 @@ class MemoryTooSmallError(RuntimeError):
 
 
 def fitting_engine(rule: UpdateRule, config: MetaTrainConfig) -> Engine:
-    """The engine with the fewest chunks that fit in memory, or those that the config asks for.
+    """The engine with as few chunks as suit the device and fit in its memory, or as many as asked.
 
     The compiler tells what a program needs; one that does not fit costs a compilation. Raises
     MemoryTooSmallError.
     """
     engine = Engine(rule, config)
-    available = available_bytes()
+    available = available_bytes(engine)
     if available is None:
         return engine
     needed = needed_bytes(engine)
@@ -33,7 +32,8 @@ def fitting_engine(rule: UpdateRule, config: MetaTrainConfig) -> Engine:
     asked = config.lifetimes_per_chunk is not None
     possible = [] if asked else possible_chunks(engine.cohorts, engine.mesh.size)
     # What the backward pass keeps shrinks with the chunk; the state, and little else, does not.
-    likely = [n for n in possible if n > 1 and needed / n <= available]
+    whole = needed * engine.num_chunks
+    likely = [n for n in possible if n > engine.num_chunks and whole / n <= available]
     for num_chunks in likely:
         engine = Engine(rule, config, num_chunks=num_chunks)
         needed = needed_bytes(engine)
@@ -54,11 +54,12 @@ def needed_bytes(engine: Engine) -> int:
     return held + used.temp_size_in_bytes
 
 
-def available_bytes() -> int | None:
-    """What one device may use; None where it does not say."""
-    device = jax.local_devices()[0]
+def available_bytes(engine: Engine) -> int | None:
+    """What each of the engine's devices may use; None where it does not say."""
+    own = engine.mesh.local_devices
+    device = own[0]
     if device.platform != "cpu":
         limit = (device.memory_stats() or {}).get("bytes_limit")
         return None if limit is None else int(USABLE * limit)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(USABLE * memory / jax.local_device_count())
+    return int(USABLE * memory / len(own))

@@ -60,11 +60,13 @@ class MetaTrainConfig:
     """Nats of mean policy entropy below which a lifetime is reset as deterministic (B.1)."""
     max_skipped: int = 20
     """Non-finite meta-gradients in a row after which training stops with an error."""
-    remat: bool = True
-    """Recompute each agent update in the backward pass: a quarter of the memory (rule LSTM)."""
+    remat: bool | None = None
+    """Recompute each agent update in the backward pass instead of keeping what it made; by default
+    wherever that is faster or saves much memory: not for tables on a CPU."""
     lifetimes_per_chunk: int | None = None
     """Lifetimes of a device whose gradients are computed at once; by default all, or as many as its
-    memory holds. The sum over chunks is the same gradient."""
+    memory holds; of tables on a CPU, as many as its caches like. The sum over chunks is the same
+    gradient."""
     rule: LearnedRule = field(default_factory=LPG)
     """Architecture of the rule (section 3.1, B.1)."""
     seed: int = 0
@@ -149,7 +151,6 @@ PRESETS = {
         meta_learning_rate=3e-4,
         lifetime_scale=0.1,
         meta_steps=1_400,
-        remat=False,
         rule=LPG(hidden_size=32),
     ),
 }

@@ -14,8 +14,8 @@ from lpg.storage import save_rule, write_atomically
 from metatrain.event_log import EventLog
 from metatrain.presets import MetaTrainConfig
 
-# Fields that may differ when a run is taken up again: how long, and in what pieces, not what.
-FREE_FIELDS = ("meta_steps", "lifetimes_per_chunk")
+# Fields that may differ when a run is taken up again: how long and in what manner, not what.
+FREE_FIELDS = ("meta_steps", "lifetimes_per_chunk", "remat")
 
 
 class RunDirectoryError(RuntimeError):

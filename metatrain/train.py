@@ -54,7 +54,8 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
     """
     console = Console(quiet=not is_first())
     records = Records(options.run_dir, config)
-    engine = fitting_engine(config.rule, config)
+    with console.status("compiling"):
+        engine = fitting_engine(config.rule, config)
     state, meta_step, damaged = records.start(engine)
     for sentence in damaged:
         print(sentence, file=sys.stderr)
@@ -63,7 +64,7 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
     if jax.device_count() > 1:
         console.print(f"On {engine.mesh.size} of {jax.device_count()} devices.")
     if engine.num_chunks > 1:
-        console.print(f"Lifetimes in {engine.num_chunks} chunks, as memory has it.")
+        console.print(f"Lifetimes in {engine.num_chunks} chunks a device.")
     try:
         with stop_signals(STOPPING) as received, _progress(console) as progress:
             task = progress.add_task("compiling", total=config.meta_steps, completed=meta_step)

@@ -5,6 +5,7 @@ rows of all cohorts together. Differentiating `window_loss` with respect to eta 
 meta-gradient of Eq. 4 truncated to K updates.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,8 +16,8 @@ from envs.rollout import EpisodeSummary, RolloutState, rollout
 from envs.trajectory import Trajectory
 from lpg.lstm import SAVED
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
-from lpg.update import AgentState, agent_outputs, agent_step
-from metatrain.cohort import Cohort, action_mask
+from lpg.update import AgentState, agent_outputs, agent_step, read_agent
+from metatrain.cohort import Cohort, action_mask, all_tables
 from metatrain.lifetime import LifetimeState, policy
 from metatrain.outer_objective import (
     CriticState,
@@ -88,9 +89,7 @@ def window_loss(
         cohorts, lifetimes, final, squares, summaries, strict=True
     ):
         square = jax.tree.map(lambda x: jnp.mean(x, axis=0), square)
-        stats, parts = jax.vmap(lambda *args, c=cohort: lifetime_loss(c, config, *args))(
-            lifetime, learner, square
-        )
+        stats, parts = jax.vmap(partial(lifetime_loss, cohort, config))(lifetime, learner, square)
         episodes = jax.tree.map(lambda x: jnp.sum(x, axis=0), summary)
         reports.append(CohortReport(parts, episodes))
         after.append(lifetime._replace(**learner._asdict(), advantage_stats=stats))
@@ -110,30 +109,44 @@ def updated_agents(
     """theta_k -> theta_{k+1} of every lifetime, by one call of the rule."""
 
     def update(rule_params, agents, trajectories):
-        inputs = [
+        read = [
             jax.vmap(lambda *args, c=cohort: lifetime_inputs(c, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, strict=True)
         ]
-        targets = targets_of_all(rule, rule_params, inputs)
+        inputs, agents = zip(*read, strict=True)
+        targets = targets_of_all(rule, rule_params, list(inputs))
         stepped = [
             jax.vmap(lambda *args, c=cohort: lifetime_step(rule, c, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, targets, strict=True)
         ]
         return tuple(stepped), tuple(target_squares(t) for t in targets)
 
-    if config.remat:
+    if recompute(config, cohorts):
         keep = jax.checkpoint_policies.save_only_these_names(SAVED)
         update = jax.checkpoint(update, policy=keep)
     agents = tuple(learner.agent for learner in carry)
     return update(rule_params, agents, tuple(learner.trajectory for learner in carry))
 
 
+def recompute(config: MetaTrainConfig, cohorts: tuple[Cohort, ...]) -> bool:
+    """Whether the backward pass recomputes agent updates, all but the LSTM's states.
+
+    Unless told, not on a CPU where all agents are tables: theirs are read as fast as made anew. A
+    network's activations would take four times the memory.
+    """
+    if config.remat is not None:
+        return config.remat
+    return not (all_tables(cohorts) and jax.default_backend() == "cpu")
+
+
 def lifetime_inputs(
     cohort: Cohort, lifetime: LifetimeState, agent: AgentState, trajectory: Trajectory
-) -> RuleInputs:
+) -> tuple[RuleInputs, AgentState]:
+    """What the rule reads, and the agent to go on with."""
     mask = action_mask(cohort.env, lifetime.env_params)
-    outputs = agent_outputs(cohort.agent, agent.params, trajectory.observation, mask)
-    return rule_inputs(outputs, trajectory, lifetime.hypers.gamma)
+    outputs, params = read_agent(cohort.agent, agent.params, trajectory.observation, mask)
+    inputs = rule_inputs(outputs, trajectory, lifetime.hypers.gamma)
+    return inputs, agent._replace(params=params)
 
 
 def targets_of_all(

@@ -31,6 +31,7 @@ STEPS: list[tuple[str, list[str], int]] = [
     ("paper", bench("--preset", "paper"), 150),
     ("stages", [PYTHON, str(SCRIPTS / "bench_stages.py"), "--preset", "paper"], 180),
     ("float32", bench("--preset", "paper", "--precision", "float32"), 120),
+    ("fused", bench("--preset", "paper", "--fused-lstm"), 120),  # on TPU, else refused at once
     ("lifetimes", bench("--sizes", "120", "480", "1920"), 240),
     ("num_envs", growth("num_envs", "16", "256"), 150),
     ("num_updates", growth("num_updates", "1", "20"), 150),

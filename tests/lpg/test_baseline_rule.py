@@ -25,21 +25,21 @@ def setting():
     ends = jnp.zeros((T, B), bool)
     trajectory = Trajectory(jnp.zeros((T + 1, B), jnp.int32), action, draw(T, B), ends, ends)
     outputs = AgentOutputs(draw(T + 1, B, A), draw(T + 1, B, M), draw(T + 1, B, 1))
-    return outputs, trajectory, LPGTargets(draw(T, B), jax.nn.softmax(draw(T, B, M)))
+    return outputs, trajectory, LPGTargets(draw(T, B), jax.nn.log_softmax(draw(T, B, M)))
 
 
 def test_loss_equals_numpy():
     outputs, trajectory, targets = setting()
     got = RULE.loss(outputs, trajectory, targets, HYPERS)
     x = jax.tree.map(lambda a: np.asarray(a, np.float64), (outputs, targets))
-    (logits, y, f), (pi_hat, y_hat) = x
+    (logits, y, f), (pi_hat, log_y_hat) = x
     total = 0.0
     for t in range(T):
         for b in range(B):
             log_pi = logits[t, b] - np.log(np.exp(logits[t, b]).sum())
             p = np.exp(y[t, b]) / np.exp(y[t, b]).sum()
             total -= log_pi[trajectory.action[t, b]] * (pi_hat[t, b] - f[t, b, 0])
-            total += 0.3 * np.sum(p * (np.log(p) - np.log(y_hat[t, b])))
+            total += 0.3 * np.sum(p * (np.log(p) - log_y_hat[t, b]))
             total += 0.5 * (f[t, b, 0] - pi_hat[t, b]) ** 2
     assert float(got) == pytest.approx(total / (T * B), rel=1e-5)
 

@@ -67,7 +67,8 @@ def as_arguments(arrays):
 
 def own_targets(rule, params, arrays):
     inputs = {k: jnp.asarray(v, jnp.float32) for k, v in arrays.items()}
-    return [np.asarray(x) for x in rule.targets(params, lpg.RuleInputs(**inputs))]
+    targets = rule.targets(params, lpg.RuleInputs(**inputs))
+    return [np.asarray(getattr(targets, name)) for name in export.RESULTS[rule.kind]]
 
 
 @pytest.fixture(scope="module", params=["lpg-tabular", "lpg_v"])

@@ -2,20 +2,21 @@
 
 from functools import partial
 
+import chex
 import flax.linen as nn
 import jax
+import jax.extend as jex
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from scipy.special import rel_entr
 
 from envs.trajectory import Trajectory
 from lpg.agents import NetworkAgent, PatchConv, TableAgent, make_agent
-from lpg.learned_rule import LPG, LPGTargets, kl_divergence
+from lpg.learned_rule import LPG, LPGTargets
 from lpg.optimizers import make_optimizer
 from lpg.rule import AgentOutputs, Heads, Hypers, entropy, mask_logits, rule_inputs
-from lpg.update import AgentState, agent_outputs, agent_step
+from lpg.update import AgentState, agent_outputs, agent_step, read_agent
 
 T, B, STATES, ACTIONS, M = 5, 4, 6, 3, 5
 RULE = LPG(hidden_size=8, prediction_size=M, embedding_size=4)
@@ -47,7 +48,7 @@ def tabular_trajectory(rng):
 def random_targets(rng):
     y_hat = softmax(rng.normal(size=(T, B, M)))
     return LPGTargets(
-        jnp.asarray(rng.normal(size=(T, B)), jnp.float32), jnp.asarray(y_hat, jnp.float32)
+        jnp.asarray(rng.normal(size=(T, B)), jnp.float32), jnp.asarray(np.log(y_hat), jnp.float32)
     )
 
 
@@ -59,24 +60,6 @@ def setting(seed=0):
     rng = np.random.default_rng(seed)
     params = jnp.asarray(rng.normal(size=(STATES, HEADS.total)), jnp.float32)
     return AgentState(params, SGD.init(params)), tabular_trajectory(rng), random_targets(rng)
-
-
-def test_kl_and_its_gradient():
-    rng = np.random.default_rng(0)
-    logits, target = rng.normal(size=(7, M)), softmax(rng.normal(size=(7, M)))
-    y = softmax(logits)
-    kl = rel_entr(y, target).sum(-1)
-    logits, target = jnp.asarray(logits, jnp.float32), jnp.asarray(target, jnp.float32)
-    np.testing.assert_allclose(kl_divergence(logits, target), kl, rtol=1e-4)
-    grad = jax.grad(lambda z: jnp.sum(kl_divergence(z, target)))(logits)
-    expected = y * (np.log(y) - np.log(target) - kl[:, None])
-    np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_kl_to_an_underflowed_target_is_finite():
-    target = jnp.array([1.0, 0.0])
-    value, grad = jax.value_and_grad(kl_divergence)(jnp.zeros((2,)), target)
-    assert np.isfinite(value) and np.isfinite(grad).all()
 
 
 def test_table_update_equals_closed_form():
@@ -99,6 +82,71 @@ def test_table_update_equals_closed_form():
     np.testing.assert_array_equal(after.params[STATES - 1], state.params[STATES - 1])
 
 
+def test_sparse_step_equals_the_dense_one():
+    """SGD writes visited rows alone; any other transformation gets the gradient of the table."""
+    state, trajectory, targets = setting()
+    weights = jnp.asarray(np.random.default_rng(9).normal(size=state.params.shape), jnp.float32)
+
+    def outer(optimizer, params, targets):
+        """Two steps, and the rule's inputs in between, so that every path carries a gradient."""
+        for _ in range(2):
+            outputs, params = read_agent(TABLE, params, trajectory.observation, ALL)
+            inputs = rule_inputs(outputs, trajectory, jnp.float32(0.9))
+            scaled = targets._replace(
+                pi_hat=targets.pi_hat * inputs.action_prob,
+                y_hat_logits=targets.y_hat_logits * inputs.prediction[:-1],
+            )
+            state = AgentState(params, optimizer.init(params))
+            params = agent_step(
+                RULE, TABLE, optimizer, state, trajectory, ALL, scaled, make_hypers()
+            ).params
+        return jnp.sum(weights * params), params
+
+    gradient = jax.grad(outer, argnums=(1, 2), has_aux=True)
+    sparse = gradient(SGD, state.params, targets)
+    dense = gradient(optax.identity(), state.params, targets)
+    chex.assert_trees_all_close(sparse, dense, rtol=1e-4, atol=1e-4)
+
+
+def test_sparse_steps_make_no_pass_over_the_table():
+    """Neither forward nor backward: nothing but row-wise operations yields its whole shape."""
+    num_states = 977
+    agent = TableAgent(HEADS, num_states)
+    table = jnp.zeros((num_states, HEADS.total))
+    _, trajectory, targets = setting()
+
+    def outer(params, targets):
+        for _ in range(2):
+            _, params = read_agent(agent, params, trajectory.observation, ALL)
+            state = AgentState(params, ())
+            params = agent_step(
+                RULE, agent, SGD, state, trajectory, ALL, targets, make_hypers()
+            ).params
+        return params
+
+    def backward(params, targets, bar):
+        return jax.vjp(outer, params, targets)[1](bar)
+
+    program = jax.make_jaxpr(backward)(table, targets, table)
+    touching = {
+        eqn.primitive.name
+        for eqn in all_equations(program.jaxpr)
+        for var in eqn.outvars
+        if var.aval.shape == table.shape
+    }
+    assert touching == {"scatter-add"}
+
+
+def all_equations(jaxpr):
+    """With those of nested programs in place of their callers."""
+    for eqn in jaxpr.eqns:
+        inner = [p for p in eqn.params.values() if isinstance(p, jex.core.ClosedJaxpr)]
+        if not inner:
+            yield eqn
+        for closed in inner:
+            yield from all_equations(closed.jaxpr)
+
+
 def test_zero_kl_cost_leaves_y_and_zero_pi_hat_leaves_pi():
     state, trajectory, targets = setting()
     after = table_step(state, trajectory, ALL, targets, make_hypers(kl_cost=0.0)).params
@@ -118,7 +166,7 @@ def test_permuting_actions_and_components_permutes_the_update():
         AgentState(state.params[:, columns], state.opt_state),
         trajectory._replace(action=jnp.asarray(np.argsort(actions)[trajectory.action], jnp.int32)),
         ALL,
-        targets._replace(y_hat=targets.y_hat[..., components]),
+        targets._replace(y_hat_logits=targets.y_hat_logits[..., components]),
         make_hypers(),
     )
     after = table_step(state, trajectory, ALL, targets, make_hypers())

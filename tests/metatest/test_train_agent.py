@@ -34,7 +34,7 @@ class Silent(LPG):
 
     def targets(self, rule_params, inputs):
         shape = inputs.reward.shape
-        return LPGTargets(jnp.zeros(shape), jnp.full((*shape, self.prediction_size), 0.2))
+        return LPGTargets(jnp.zeros(shape), jnp.zeros((*shape, self.prediction_size)))
 
 
 def test_a_rule_that_asks_for_nothing_teaches_nothing():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from metatrain import memory
-from metatrain.chunks import chunks_asked_for, possible_chunks
+from metatrain import chunks, memory
+from metatrain.chunks import choose_chunks, possible_chunks
 from metatrain.devices import UnevenLifetimesError
 from metatrain.engine import Engine
 from metatrain.memory import MemoryTooSmallError, fitting_engine, needed_bytes
@@ -52,20 +52,30 @@ def test_memory_decides_the_number_of_chunks(engines, monkeypatch):
     monkeypatch.setattr(memory, "possible_chunks", lambda cohorts, devices: [1, 3])
     sizes = {n: needed_bytes(e) for n, e in engines.items()}
     for available, expected in [(sizes[1], 1), (sizes[1] - 1, 3), (sizes[3], 3), (None, 1)]:
-        monkeypatch.setattr(memory, "available_bytes", lambda a=available: a)
+        monkeypatch.setattr(memory, "available_bytes", lambda _, a=available: a)
         assert fitting_engine(CONFIG.rule, CONFIG).num_chunks == expected
-    monkeypatch.setattr(memory, "available_bytes", lambda: sizes[3] - 1)
+    monkeypatch.setattr(memory, "available_bytes", lambda _: sizes[3] - 1)
     with pytest.raises(MemoryTooSmallError, match="--lifetimes-per-chunk"):
         fitting_engine(CONFIG.rule, CONFIG)
 
 
-def test_chunks_asked_for(engines):
+def test_cpus_take_tables_as_their_caches_like(engines, monkeypatch):
+    tables, networks = ((c,) for c in engines[1].cohorts)  # 6 lifetimes of 4 environments
+    for rows, expected in [(24, 1), (23, 2), (12, 2), (8, 3), (1, 6)]:
+        monkeypatch.setattr(chunks, "CPU_ROWS", rows)
+        assert choose_chunks(CONFIG, tables, 1) == expected
+    assert choose_chunks(CONFIG, networks, 1) == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert choose_chunks(CONFIG, tables, 1) == 1
+
+
+def test_the_chunks_asked_for(engines):
     cohorts = engines[1].cohorts  # of 6 lifetimes each
     assert possible_chunks(cohorts, 1) == [1, 2, 3, 6] and possible_chunks(cohorts, 2) == [1, 3]
     for wanted, expected in [(None, 1), (99, 1), (12, 1), (11, 2), (6, 2), (5, 3), (2, 6)]:
         config = dataclasses.replace(CONFIG, lifetimes_per_chunk=wanted)
-        assert chunks_asked_for(config, cohorts, 1) == expected
+        assert choose_chunks(config, cohorts, 1) == expected
     with pytest.raises(UnevenLifetimesError, match="can be here is 2"):
-        chunks_asked_for(dataclasses.replace(CONFIG, lifetimes_per_chunk=1), cohorts, 1)
+        choose_chunks(dataclasses.replace(CONFIG, lifetimes_per_chunk=1), cohorts, 1)
     with pytest.raises(ValueError, match="at least 1"):
         dataclasses.replace(CONFIG, lifetimes_per_chunk=0)

@@ -1,6 +1,7 @@
 """Eight virtual devices against one, and restoring onto another number of them."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 from tiny import TINY
 
 from lpg.checkpoint import Checkpoints
-from metatrain.devices import UnevenLifetimesError, make_mesh
+from metatrain.devices import UnevenLifetimesError, even_devices, make_mesh
 from metatrain.engine import Engine
 
 # A cohort of two environments and one of one.
@@ -86,6 +87,14 @@ def test_lifetimes_that_cannot_be_shared_are_refused(engines):
     with pytest.raises(UnevenLifetimesError, match="16 lifetimes|8 lifetimes"):
         make_mesh(engines[1].cohorts, jax.devices()[:3])
     assert make_mesh(engines[1].cohorts).size == 8
+
+
+def test_processes_give_equally_many_devices(engines, monkeypatch):
+    """16 lifetimes and 8: of two processes with three and five devices, two each."""
+    found = [SimpleNamespace(process_index=int(i >= 3), id=i) for i in range(8)]
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "devices", lambda: found)
+    assert [d.id for d in even_devices(engines[1].cohorts)] == [0, 1, 3, 4]
 
 
 def test_one_all_reduce_and_one_all_gather_a_meta_step(engines):

@@ -23,15 +23,16 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
-def start(run_dir, meta_steps, *extra):
-    """One process with one CPU device."""
+def start(run_dir, meta_steps, *extra, devices=None):
+    """One process with so many CPU devices, by default one a core."""
+    chosen = {} if devices is None else {"JAX_NUM_CPU_DEVICES": str(devices)}
     command = [sys.executable, "-m", "metatrain", *ARGUMENTS, "--run-dir", str(run_dir)]
     return subprocess.Popen(
         [*command, "--meta-steps", str(meta_steps), *extra],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "XLA_FLAGS": ""},
+        env={**os.environ, "XLA_FLAGS": ""} | chosen,
     )
 
 
@@ -51,9 +52,9 @@ def two(run_dir, meta_steps):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A run of one process, and one of two that a single process then takes up."""
+    """A run of one process with one device, and one of two that one process then takes up."""
     folder = tmp_path_factory.mktemp("processes")
-    finish(start(folder / "one", 9), *two(folder / "two", 6))
+    finish(start(folder / "one", 9, devices=1), *two(folder / "two", 6))
     finish(start(folder / "two", 9))
     return folder
 
