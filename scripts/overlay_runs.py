@@ -1,6 +1,8 @@
 """Meta-training curves of several runs in one picture, from their metrics.jsonl alone.
 
     python scripts/overlay_runs.py docs/precision.png float32=runs/demo bfloat16=runs/bfloat16
+
+Drawn is the late-life return, a mean over environments, smoothed over a twentieth of the log lines.
 """
 
 import json
