@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from tiny import TINY
@@ -10,7 +11,7 @@ from tiny import TINY
 from metatrain.engine import Engine
 from metatrain.window import window_loss
 
-# Enough environments that a rare action sampled otherwise does not decide.
+# Tables and networks; enough environments that a rare action sampled otherwise does not decide.
 CONFIG = replace(
     TINY, envs=("short", "distractor"), lifetimes=8, num_envs=16, num_steps=8, num_updates=3,
     rule=replace(TINY.rule, hidden_size=32),
@@ -20,7 +21,7 @@ CONFIG = replace(
 def meta_gradients():
     """Of one window from the same state, the rule's LSTM in float32 and in bfloat16."""
     engine = Engine(CONFIG.rule, CONFIG, devices=jax.devices()[:1])
-    state = engine.init(jax.random.key(0))
+    state, _ = engine.run(engine.init(jax.random.key(0)), jnp.int32(5))
     keys = tuple(random_keys(cohort) for cohort in engine.cohorts)
 
     def gradient(precision):
