@@ -1,9 +1,10 @@
 """The backward LSTM with resets, computed in two ways that agree to rounding.
 
 `lstm_scan` is the textbook scan over rows-major arrays: the choice for GPU and TPU.
-`lstm_feature_major` keeps features first and recomputes the gates in its own backward pass: the
-choice for CPU, where only matmuls whose operands need no transposing run at full rate and where
-stored activations cost more than the arithmetic that makes them anew.
+`lstm_feature_major` keeps features first, has the layer on the hidden states within its loop and
+computes gates and outputs again in its own backward pass: the choice for CPU, where only matmuls
+whose operands need no transposing run at full rate and where stored activations cost more than the
+arithmetic that makes them anew.
 
 Both zero the state before a terminal step, so that information of a later episode does not flow
 into an earlier one (Oh et al. 2020, B.1). Gates are ordered i, f, g, o.
@@ -52,82 +53,102 @@ def lstm_scan(
     return jax.lax.scan(step, (zeros, zeros), (inputs, not_done), reverse=True)[1]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def lstm_feature_major(
     weights: LSTMWeights,
+    head: Float[Array, "h k"],
     inputs: Float[Array, "T n R"],
     not_done: Float[Array, "T R"],
+    relu: bool,
     dtype: DTypeLike,
-) -> Float[Array, "T h R"]:
-    """Hidden states in `dtype`; sums, gates and cell states are float32 or wider.
+) -> Float[Array, "T k R"]:
+    """A linear layer on the hidden states, or on their positive parts.
 
-    No gradient flows to `not_done`, which is data.
+    The LSTM's operands are in `dtype`; its sums, gates and cell states and the layer are float32 or
+    wider. No gradient flows to `not_done`, which is data.
     """
-    return _forward(weights, inputs, not_done, dtype)[0]
+    return _forward(weights, head, inputs, not_done, relu, dtype)[0]
 
 
-def _forward(weights: LSTMWeights, inputs: Array, not_done: Array, dtype: DTypeLike):
-    """Hidden states [T, h, R] and cell states [T, h, R]."""
-    size = weights.wh.shape[0]
-    joined = _joined_transposed(weights, dtype)
+def _forward(
+    weights: LSTMWeights, head: Array, inputs: Array, not_done: Array, relu: bool, dtype: DTypeLike
+):
+    """The outputs; hidden and cell states [T + 1, h, R], which end with the zeros at the start."""
+    num_steps, _, num_rows = inputs.shape
+    size, wide = weights.wh.shape[0], _wide(dtype)
+    joined, head_transposed = _joined_transposed(weights, dtype), head.T
+    not_done = not_done.astype(wide)
 
-    def step(carry, x):
-        h, c = carry
-        i, f, g, o = _gates(joined, _joined_inputs(h, *x), size)
-        c = f * (c * x[1][None, :]) + i * g
+    def step(n, carry):
+        outputs, hidden, cell, h, c = carry
+        t = num_steps - 1 - n
+        i, f, g, o = _gates(joined, _joined_inputs(h, inputs[t], not_done[t]), size)
+        c = f * (c * not_done[t][None, :]) + i * g
         h = (o * jnp.tanh(c)).astype(dtype)
-        return (h, c), (h, c)
+        # Not in bfloat16: XLA's CPU backend lacks it for products this narrow.
+        output = _dot(head_transposed, _activate(h, relu).astype(wide))
+        return outputs.at[t].set(output), hidden.at[t].set(h), cell.at[t].set(c), h, c
 
-    zeros = jnp.zeros((size, inputs.shape[2]), _wide(dtype))
-    carry = (zeros.astype(dtype), zeros)
-    not_done = not_done.astype(zeros.dtype)
-    return jax.lax.scan(step, carry, (inputs, not_done), reverse=True)[1]
-
-
-def _save(weights: LSTMWeights, inputs: Array, not_done: Array, dtype: DTypeLike):
-    hidden, cell = _forward(weights, inputs, not_done, dtype)
-    hidden, cell = (checkpoint_name(x, SAVED) for x in (hidden, cell))
-    return hidden, (weights, inputs, not_done, hidden, cell)
+    outputs = jnp.zeros((num_steps, head.shape[1], num_rows), wide)
+    cell = jnp.zeros((num_steps + 1, size, num_rows), wide)
+    hidden = cell.astype(dtype)
+    carry = (outputs, hidden, cell, hidden[-1], cell[-1])
+    return jax.lax.fori_loop(0, num_steps, step, carry)[:3]
 
 
-def _backward(dtype: DTypeLike, saved, hidden_bar: Array):
-    """Walks forward in time; the gates are computed again from the saved states."""
-    weights, inputs, not_done, hidden, cell = saved
+def _save(
+    weights: LSTMWeights, head: Array, inputs: Array, not_done: Array, relu: bool, dtype: DTypeLike
+):
+    outputs, *states = _forward(weights, head, inputs, not_done, relu, dtype)
+    hidden, cell = (checkpoint_name(x, SAVED) for x in states)
+    return outputs, (weights, head, inputs, not_done, hidden, cell)
+
+
+def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
+    """Walks forward in time; all is computed again from the state that entered each step."""
+    weights, head, inputs, not_done, hidden, cell = saved
     size, num_rows = weights.wh.shape[0], inputs.shape[2]
     wide = cell.dtype
     joined_transposed = _joined_transposed(weights, dtype)
     joined = _joined(weights).astype(dtype)
 
-    def step(carry, x):
-        h_bar, c_bar, w_bar = carry
-        out_bar, h_later, c, c_later, inp, keep = x
-        z = _joined_inputs(h_later, inp, keep)
+    def step(carry, t):
+        h_bar, c_bar, w_bar, head_bar, gates_bar = carry
+        keep = not_done[t].astype(wide)
+        z = _joined_inputs(hidden[t + 1], inputs[t], keep)
         i, f, g, o = _gates(joined_transposed, z, size)
-        h_bar = h_bar + out_bar.astype(wide)
-        tanh_c = jnp.tanh(c)
+        c_later = cell[t + 1] * keep[None, :]
+        tanh_c = jnp.tanh(f * c_later + i * g)
+        h = (o * tanh_c).astype(dtype)
+        read_bar = _dot(head, outputs_bar[t])
+        activated = _activate(h, relu).astype(wide)
+        head_bar = head_bar + _dot(activated, outputs_bar[t], contract_last=True)
+        h_bar = h_bar + (jnp.where(h > 0, read_bar, 0.0) if relu else read_bar)
         c_bar = c_bar + h_bar * o * (1 - tanh_c * tanh_c)
-        gates_bar = jnp.concatenate([
+        parts = (
             c_bar * g * i * (1 - i),
-            c_bar * (c_later * keep[None, :]) * f * (1 - f),
+            c_bar * c_later * f * (1 - f),
             c_bar * i * (1 - g * g),
             h_bar * tanh_c * o * (1 - o),
-        ]).astype(dtype)  # fmt: skip
-        z_bar = _dot(joined, gates_bar)
-        w_bar = w_bar + _dot(gates_bar, z, contract_last=True)
-        carry = (z_bar[:size] * keep[None, :], c_bar * f * keep[None, :], w_bar)
-        return carry, z_bar[size:-1]
+        )
+        # Into one carried buffer: XLA's CPU backend writes these in place and in vectors, but
+        # computes a concatenation element by element.
+        for n, part in enumerate(parts):
+            gates_bar = jax.lax.dynamic_update_slice(gates_bar, part, (n * size, 0))
+        z_bar = _dot(joined, gates_bar.astype(dtype))
+        w_bar = w_bar + _dot(gates_bar.astype(dtype), z, contract_last=True)
+        h_bar, c_bar = z_bar[:size] * keep[None, :], c_bar * f * keep[None, :]
+        return (h_bar, c_bar, w_bar, head_bar, gates_bar), z_bar[size:-1]
 
     zeros = jnp.zeros((size, num_rows), wide)
-    later = (
-        jnp.concatenate([hidden[1:], jnp.zeros_like(hidden[:1])]),
-        jnp.concatenate([cell[1:], jnp.zeros_like(cell[:1])]),
-    )
-    sequence = (hidden_bar, later[0], cell, later[1], inputs, not_done.astype(wide))
     w_bar = jnp.zeros((4 * size, size + inputs.shape[1] + 1), wide)
-    (_, _, w_bar), inputs_bar = jax.lax.scan(step, (zeros, zeros, w_bar), sequence)
+    gates_bar = jnp.zeros((4 * size, num_rows), wide)
+    carry = (zeros, zeros, w_bar, jnp.zeros(head.shape, wide), gates_bar)
+    (_, _, w_bar, head_bar, _), inputs_bar = jax.lax.scan(step, carry, jnp.arange(len(inputs)))
     w_bar = w_bar.T.astype(weights.wh.dtype)
     weights_bar = LSTMWeights(wx=w_bar[size:-1], wh=w_bar[:size], bias=w_bar[-1])
-    return weights_bar, inputs_bar.astype(inputs.dtype), jnp.zeros_like(not_done)
+    head_bar, inputs_bar = head_bar.astype(head.dtype), inputs_bar.astype(inputs.dtype)
+    return weights_bar, head_bar, inputs_bar, jnp.zeros_like(not_done)
 
 
 lstm_feature_major.defvjp(_save, _backward)
@@ -135,6 +156,10 @@ lstm_feature_major.defvjp(_save, _backward)
 
 def _wide(dtype: DTypeLike):
     return jnp.promote_types(dtype, jnp.float32)
+
+
+def _activate(h: Array, relu: bool) -> Array:
+    return jnp.maximum(h, 0) if relu else h
 
 
 def _joined(weights: LSTMWeights) -> Array:

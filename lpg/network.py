@@ -115,12 +115,9 @@ class RuleNetwork(nn.Module):
     def _feature_major(
         self, weights: LSTMWeights, kernel: Array, features: tuple[Array, ...], not_done: Array
     ) -> Float[Array, "T R k"]:
-        dtype = self.dtype or not_done.dtype
+        relu, dtype = self.head_activation == "relu", self.dtype or not_done.dtype
         x = jnp.stack(features, axis=1)
-        hidden = self._activate(lstm_feature_major(weights, x, not_done, dtype))
-        # Not in bfloat16: XLA's CPU backend lacks it for products this narrow.
-        batch = jnp.broadcast_to(kernel.T, (len(hidden), *kernel.T.shape))
-        return jnp.moveaxis(jnp.matmul(batch, hidden.astype(kernel.dtype)), 1, 2)
+        return jnp.moveaxis(lstm_feature_major(weights, kernel, x, not_done, relu, dtype), 1, 2)
 
     def _activate(self, hidden: Array) -> Array:
         return nn.relu(hidden) if self.head_activation == "relu" else hidden
