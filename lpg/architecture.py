@@ -20,8 +20,40 @@ class StoredArchitecture:
     """Mixin of a learned rule: a frozen dataclass of plain JSON, with a `network` and `heads`."""
 
     kind: ClassVar[str]  # as the header and `metatrain --rule` name it
+    results: ClassVar[tuple[str, ...]]  # the targets that an exported program returns
     network: Any  # the flax module from RuleInputs to what `targets` is made of
     heads: Callable[[int], Heads]
+
+    head_activation: HeadActivation
+    precision: Precision
+    fused_lstm: bool
+
+    def refuse_unusable(self, *sizes: str) -> None:
+        """Raise ValueError for sizes below 1, unknown choices and a kernel of another device."""
+        for field in sizes:
+            if (size := getattr(self, field)) < 1:
+                raise ValueError(f"{type(self).__name__}'s {field} must be at least 1, got {size}.")
+        for field, literal in (("head_activation", HeadActivation), ("precision", Precision)):
+            if (choice := getattr(self, field)) not in get_args(literal):
+                raise ValueError(
+                    f"{field} must be one of {', '.join(get_args(literal))}, got {choice!r}."
+                )
+        if self.fused_lstm and jax.default_backend() != "tpu":
+            raise ValueError(
+                f"fused_lstm is a kernel for TPUs, and JAX found {jax.default_backend()!r} here; "
+                "leave it out."
+            )
+
+    def layout(self) -> dict[str, Any]:
+        """The network's `head_activation`, `dtype` and `lstm` on JAX's default backend."""
+        on_cpu = jax.default_backend() == "cpu"
+        narrow = self.precision == "bfloat16" or (self.precision == "auto" and not on_cpu)
+        plain = "feature_major" if on_cpu else "scan"
+        return {
+            "head_activation": self.head_activation,
+            "dtype": jnp.bfloat16 if narrow else None,
+            "lstm": "fused" if self.fused_lstm else plain,
+        }
 
     def init(self, key: Array) -> RuleParams:
         """Fresh eta, by one step of one row; no parameter depends on the number of actions."""
@@ -59,40 +91,3 @@ class StoredArchitecture:
                 f"This rule file's architecture {architecture} is not one this version knows; "
                 "use the version that wrote it."
             ) from error
-
-
-def layout(precision: Precision, fused_lstm: bool) -> dict[str, Any]:
-    """The networks' `dtype` and `lstm` on JAX's default backend."""
-    on_cpu = jax.default_backend() == "cpu"
-    narrow = precision == "bfloat16" or (precision == "auto" and not on_cpu)
-    plain = "feature_major" if on_cpu else "scan"
-    return {
-        "dtype": jnp.bfloat16 if narrow else None,
-        "lstm": "fused" if fused_lstm else plain,
-    }
-
-
-def refuse_fused_off_tpu(fused_lstm: bool) -> None:
-    if fused_lstm and jax.default_backend() != "tpu":
-        raise ValueError(
-            f"fused_lstm is a kernel for TPUs, and JAX found {jax.default_backend()!r} here; "
-            "leave it out."
-        )
-
-
-def refuse_sizes_below_one(rule: Any, *fields: str) -> None:
-    for field in fields:
-        if getattr(rule, field) < 1:
-            raise ValueError(
-                f"{type(rule).__name__}'s {field} must be at least 1, got {getattr(rule, field)}."
-            )
-
-
-def refuse_unknown(rule: Any, **choices: Any) -> None:
-    """Each named field must be one of its Literal's values."""
-    for field, literal in choices.items():
-        if getattr(rule, field) not in get_args(literal):
-            raise ValueError(
-                f"{field} must be one of {', '.join(get_args(literal))}, "
-                f"got {getattr(rule, field)!r}."
-            )

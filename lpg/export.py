@@ -40,7 +40,6 @@ from lpg.rule import RuleInputs, RuleParams, UpdateRule
 from lpg.storage import write_atomically
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-RESULTS = {"lpg": ("pi_hat", "y_hat"), "lpg_v": ("pi_hat", "value_target")}
 
 
 def can_export() -> bool:
@@ -86,7 +85,7 @@ def exported_rule(rule: LearnedRule, rule_params: RuleParams) -> bytes:
         absent = jnp.zeros((num_steps + 1, num_rows, 0))
         inputs = RuleInputs(**{name: given.get(name, absent) for name in RuleInputs._fields})
         targets = rule.targets(constants, inputs)
-        return tuple(getattr(targets, name) for name in RESULTS[rule.kind])
+        return tuple(getattr(targets, name) for name in rule.results)
 
     program = export.export(jax.jit(targets), platforms=PLATFORMS)
     return bytes(program(*specs.values()).serialize())

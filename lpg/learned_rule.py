@@ -8,15 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from envs.trajectory import Trajectory
-from lpg.architecture import (
-    HeadActivation,
-    Precision,
-    StoredArchitecture,
-    layout,
-    refuse_fused_off_tpu,
-    refuse_sizes_below_one,
-    refuse_unknown,
-)
+from lpg.architecture import HeadActivation, Precision, StoredArchitecture
 from lpg.kl_divergence import kl_divergence
 from lpg.network import LPGNetwork
 from lpg.rule import AgentOutputs, Heads, Hypers, RuleInputs, RuleParams, action_log_prob
@@ -37,6 +29,7 @@ class LPG(StoredArchitecture):
     """The learned rule; its fields are the architecture stored in a rule file's header."""
 
     kind: ClassVar[str] = "lpg"
+    results: ClassVar[tuple[str, ...]] = ("pi_hat", "y_hat")
 
     hidden_size: int = 256  # LSTM units (B.1)
     prediction_size: int = 30  # m (section 4.1)
@@ -48,18 +41,15 @@ class LPG(StoredArchitecture):
     """On TPU, the LSTM as one Pallas kernel (lpg/lstm_fused.py) instead of XLA's scan."""
 
     def __post_init__(self):
-        refuse_sizes_below_one(self, "hidden_size", "prediction_size", "embedding_size")
-        refuse_unknown(self, head_activation=HeadActivation, precision=Precision)
-        refuse_fused_off_tpu(self.fused_lstm)
+        self.refuse_unusable("hidden_size", "prediction_size", "embedding_size")
 
     @property
     def network(self) -> LPGNetwork:
         return LPGNetwork(
             hidden_size=self.hidden_size,
-            head_activation=self.head_activation,
             prediction_size=self.prediction_size,
             embedding_size=self.embedding_size,
-            **layout(self.precision, self.fused_lstm),
+            **self.layout(),
         )
 
     def heads(self, num_actions: int) -> Heads:

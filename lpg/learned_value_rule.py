@@ -13,15 +13,7 @@ import optax
 from jaxtyping import Array, Float
 
 from envs.trajectory import Trajectory
-from lpg.architecture import (
-    HeadActivation,
-    Precision,
-    StoredArchitecture,
-    layout,
-    refuse_fused_off_tpu,
-    refuse_sizes_below_one,
-    refuse_unknown,
-)
+from lpg.architecture import HeadActivation, Precision, StoredArchitecture
 from lpg.network import LPGVNetwork
 from lpg.returns import lambda_returns
 from lpg.rule import AgentOutputs, Heads, Hypers, RuleInputs, RuleParams, action_log_prob
@@ -39,6 +31,7 @@ class LPGV(StoredArchitecture):
     """The learned rule; its fields are the architecture stored in a rule file's header."""
 
     kind: ClassVar[str] = "lpg_v"
+    results: ClassVar[tuple[str, ...]] = LPGVTargets._fields
 
     hidden_size: int = 256  # LSTM units, as LPG's (B.1)
     head_activation: HeadActivation = "relu"  # between the LSTM and its head
@@ -49,9 +42,7 @@ class LPGV(StoredArchitecture):
     """On TPU, the LSTM as one Pallas kernel (lpg/lstm_fused.py) instead of XLA's scan."""
 
     def __post_init__(self):
-        refuse_sizes_below_one(self, "hidden_size")
-        refuse_unknown(self, head_activation=HeadActivation, precision=Precision)
-        refuse_fused_off_tpu(self.fused_lstm)
+        self.refuse_unusable("hidden_size")
         if not 0.0 <= self.lam <= 1.0:
             raise ValueError(f"LPGV's lam must lie in [0, 1], got {self.lam}.")
 
@@ -59,8 +50,7 @@ class LPGV(StoredArchitecture):
     def network(self) -> LPGVNetwork:
         return LPGVNetwork(
             hidden_size=self.hidden_size,
-            head_activation=self.head_activation,
-            **layout(self.precision, self.fused_lstm),
+            **self.layout(),
         )
 
     def heads(self, num_actions: int) -> Heads:

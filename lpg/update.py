@@ -54,33 +54,15 @@ def agent_step(
     The gradient is taken with respect to theta alone, with the targets as constants; an outer
     gradient still flows through the targets because they are an argument of this function.
     """
-    if type(agent) is TableAgent and optimizer is SGD:
-        return _sparse_step(rule, agent, state, trajectory, action_mask, targets, hypers)
 
-    def loss(params: AgentParams) -> Array:
-        outputs = agent_outputs(agent, params, trajectory.observation, action_mask)
-        return rule.loss(outputs, trajectory, targets, hypers)
+    def loss(vector: Array) -> Array:
+        return rule.loss(_masked(agent, vector, action_mask), trajectory, targets, hypers)
 
-    grads = jax.grad(loss)(state.params)
+    if type(agent) is TableAgent and optimizer is SGD:  # write the rows visited and no others
+        rows, params = read_rows(state.params, trajectory.observation)
+        step = -hypers.learning_rate.astype(rows.dtype) * jax.grad(loss)(rows)
+        return state._replace(params=params.at[trajectory.observation].add(step, mode="clip"))
+    grads = jax.grad(lambda theta: loss(agent.apply(theta, trajectory.observation)))(state.params)
     direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = apply_direction(state.params, direction, hypers.learning_rate)
     return AgentState(params=params, opt_state=opt_state)
-
-
-def _sparse_step(
-    rule: UpdateRule,
-    agent: TableAgent,
-    state: AgentState,
-    trajectory: Trajectory,
-    action_mask: Bool[Array, "A"],
-    targets: Targets,
-    hypers: Hypers,
-) -> AgentState:
-    """SGD on a table, of which only the rows that the trajectory visits are written."""
-    rows, params = read_rows(state.params, trajectory.observation)
-
-    def loss(rows: Array) -> Array:
-        return rule.loss(_masked(agent, rows, action_mask), trajectory, targets, hypers)
-
-    step = -hypers.learning_rate.astype(rows.dtype) * jax.grad(loss)(rows)
-    return state._replace(params=params.at[trajectory.observation].add(step, mode="clip"))

@@ -16,8 +16,8 @@ import numpy as np
 
 from lpg.checkpoint import Checkpoints
 from lpg.run_log import forget_after
+from lpg.run_options import keep_options
 from lpg.stop_signals import stop_signals
-from lpg.storage import write_atomically
 from metatest.algorithms import Algorithm
 from metatest.atari_env import AtariEnv, AtariSettings
 from metatest.atari_games import Game
@@ -25,6 +25,8 @@ from metatest.atari_train import Learner, frames, hypers, make_learner, newborn,
 from metatest.atari_video import record
 from metatest.results import LATE, Result
 
+# Options that may differ when a run is taken up again.
+FREE_OPTIONS = ("seeds", "log_every", "checkpoint_every", "video_steps")
 SELECTION_SEED = 1_000_000  # seeds of runs that only choose an arm
 
 
@@ -82,7 +84,7 @@ def evaluate_atari(
     """
     folder = run_dir / "atari" / game.name / algorithm.name
     folder.mkdir(parents=True, exist_ok=True)
-    _refuse_other_options(folder, options)
+    keep_options(folder / "options.json", asdict(options), FREE_OPTIONS)
     env = AtariEnv(game.name, AtariSettings(num_envs=2), 0)
     learner = make_learner(algorithm.rule, algorithm.rule_params, env.num_actions)
     env.close()
@@ -228,17 +230,3 @@ def _video(
     restored = Checkpoints(folder / "seed0").restore_newest(jax.eval_shape(lambda: state))
     if restored is not None and not path.exists():
         record(learner, restored.state, game, options.settings, options.video_steps, path)
-
-
-def _refuse_other_options(folder: Path, options: AtariOptions) -> None:
-    known, now = folder / "options.json", json.loads(json.dumps(asdict(options)))
-    before = json.loads(known.read_text()) if known.exists() else now
-    free = ("seeds", "log_every", "checkpoint_every", "video_steps")
-    different = [k for k in now if k not in free and before.get(k) != now[k]]
-    if different:
-        listed = ", ".join(f"{k} ({before.get(k)} -> {now[k]})" for k in different)
-        raise ValueError(
-            f"The run in {folder} was made with other options: {listed}; give the same values or "
-            "choose another --run-dir."
-        )
-    write_atomically(known, (json.dumps(now, indent=1) + "\n").encode())

@@ -18,13 +18,16 @@ FAMILIES = ("tabular_grid", "random_grid", "chain")
 
 def draw_all(run_dir: Path) -> None:
     """Write returns.png, bandit.png and loss.png; nothing where there is no log line yet."""
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
+    records = log_lines(run_dir)
     if not records:
         return
     draw_returns(records, run_dir / "returns.png")
     draw_bandit(records, run_dir / "bandit.png")
     draw_loss(records, run_dir / "loss.png")
+
+
+def log_lines(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -33,12 +36,13 @@ def _save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def _series(records: list[dict[str, Any]], name: str, field: str) -> np.ndarray:
+def series(records: list[dict[str, Any]], name: str, field: str) -> np.ndarray:
+    """One environment's figure, log line by log line; NaN where there is none."""
     values = [record["environments"][name][field] for record in records]
     return np.array([np.nan if v is None else v for v in values], float)
 
 
-def _smooth(values: np.ndarray, width: int) -> np.ndarray:
+def smooth(values: np.ndarray, width: int) -> np.ndarray:
     """Centred mean over `width` log lines, of those that are there."""
     padded = np.pad(values, width // 2, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * (width // 2) + 1)
@@ -47,7 +51,7 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
     return np.where(present.any(axis=1), total / np.maximum(present.sum(axis=1), 1), np.nan)
 
 
-def _mean(curves: list[np.ndarray]) -> np.ndarray:
+def mean_of_curves(curves: list[np.ndarray]) -> np.ndarray:
     """Mean over environments, log line by log line, of those that are there."""
     stacked = np.stack(curves)
     present = ~np.isnan(stacked)
@@ -67,9 +71,11 @@ def draw_returns(records: list[dict[str, Any]], path: Path) -> None:
         for name in (n for n in names if n in SUITE and SUITE[n].family == family):
             row = SUITE[name]
             scale = row.best_return - row.random_return
-            curves.append((_series(records, name, "late_return") - row.random_return) / scale)
-            axis.plot(steps, _smooth(curves[-1], width), label=name, linewidth=1, alpha=0.6)
-        axis.plot(steps, _smooth(_mean(curves), width), label="mean", color="black", linewidth=2.5)
+            curves.append((series(records, name, "late_return") - row.random_return) / scale)
+            axis.plot(steps, smooth(curves[-1], width), label=name, linewidth=1, alpha=0.6)
+        axis.plot(
+            steps, smooth(mean_of_curves(curves), width), label="mean", color="black", linewidth=2.5
+        )
         axis.axhline(0, color="grey", linestyle=":", linewidth=1)
         axis.set(title=family, xlabel="meta-step", ylabel="late-life return (0 random, 1 best)")
         axis.legend(fontsize=8)

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 
 from lpg.export import can_export, exported_rule
-from lpg.learned_rule import LPG
 from lpg.rule import RuleParams
 from lpg.run_log import forget_after
+from lpg.run_options import keep_options
 from lpg.storage import save_rule, write_atomically
 from metatrain.event_log import EventLog
 from metatrain.presets import MetaTrainConfig
@@ -30,38 +30,14 @@ class RunDirectory:
         self._events: EventLog | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
-            known = path / "config.json"
-            if known.exists():
-                self._refuse_other_config(known)
-            write_atomically(known, (json.dumps(config.as_json(), indent=2) + "\n").encode())
+            keep_options(path / "config.json", config.as_json(), FREE_FIELDS)
+        except ValueError as error:
+            raise RunDirectoryError(str(error)) from error
         except OSError as error:
             raise RunDirectoryError(
                 f"Cannot write to the run directory {path} ({error.strerror}); choose one that is "
                 "writable with --run-dir."
             ) from error
-
-    def _refuse_other_config(self, known: Path) -> None:
-        try:
-            before = json.loads(known.read_text())
-        except ValueError as error:
-            raise RunDirectoryError(
-                f"{known} is not valid JSON, so this run cannot be taken up; restore the file or "
-                "choose another --run-dir."
-            ) from error
-        # Runs from before there were kinds of rules are LPG's.
-        before["rule"] = {"rule": LPG.kind, **before.get("rule", {})}
-        now = self.config.as_json()
-        different = sorted(
-            key
-            for key in before.keys() | now.keys()
-            if key not in FREE_FIELDS and before.get(key) != now.get(key)
-        )
-        if different:
-            listed = ", ".join(f"{k} ({before.get(k)} -> {now.get(k)})" for k in different)
-            raise RunDirectoryError(
-                f"The run in {self.path} was made with a different config: {listed}; give the "
-                "same values or choose another --run-dir."
-            )
 
     def open_logs(self, meta_step: int) -> None:
         """Forget log lines after `meta_step`, which a resumed run writes again."""

@@ -68,7 +68,7 @@ def as_arguments(arrays):
 def own_targets(rule, params, arrays):
     inputs = {k: jnp.asarray(v, jnp.float32) for k, v in arrays.items()}
     targets = rule.targets(params, lpg.RuleInputs(**inputs))
-    return [np.asarray(getattr(targets, name)) for name in export.RESULTS[rule.kind]]
+    return [np.asarray(getattr(targets, name)) for name in rule.results]
 
 
 @pytest.fixture(scope="module", params=["lpg-tabular", "lpg_v"])

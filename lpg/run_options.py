@@ -1,0 +1,37 @@
+"""The options of a run, kept beside it, so that it is not taken up again with others."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from lpg.storage import write_atomically
+
+
+def keep_options(path: Path, options: dict[str, Any], free: Collection[str] = ()) -> None:
+    """Write the options to `path`, unless a run was made there with others.
+
+    Args:
+        free: options that may differ when a run is taken up again.
+
+    Raises:
+        ValueError: the file is damaged or holds other options.
+        OSError: it cannot be written.
+    """
+    now = json.loads(json.dumps(options))  # tuples become lists, as they do in the file
+    try:
+        before = json.loads(path.read_text()) if path.exists() else now
+        names = sorted((before.keys() | now.keys()) - set(free))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not valid JSON of options, so this run cannot be taken up; restore it or "
+            "choose another --run-dir."
+        ) from error
+    different = [key for key in names if before.get(key) != now.get(key)]
+    if different:
+        listed = ", ".join(f"{k} ({before.get(k)} -> {now.get(k)})" for k in different)
+        raise ValueError(
+            f"The run in {path.parent} was made with other options: {listed}; give the same values "
+            "or choose another --run-dir."
+        )
+    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
