@@ -146,11 +146,11 @@ PRESETS = {
     # Minutes on two CPU cores: the four tabular chains, a 32-unit LSTM.
     "quick": MetaTrainConfig(
         envs=("short", "short_noisy", "long", "long_noisy"),
-        lifetimes=40,
+        lifetimes=80,
         num_envs=16,
         meta_learning_rate=3e-4,
         lifetime_scale=0.1,
-        meta_steps=1_400,
+        meta_steps=1_200,
         rule=LPG(hidden_size=32),
     ),
 }
