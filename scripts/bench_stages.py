@@ -30,8 +30,8 @@ class FreeRule(LPG):
 
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> LPGTargets:
         scale = 1.0 + sum(x.reshape(-1)[0] for x in jax.tree.leaves(rule_params))
-        y = jax.nn.softmax(scale * inputs.prediction[:-1])
-        return LPGTargets(scale * inputs.reward * inputs.action_prob, y)
+        pi_hat = scale * inputs.reward * inputs.action_prob
+        return LPGTargets(pi_hat, y_hat_logits=scale * inputs.prediction[:-1])
 
 
 @dataclass(frozen=True)

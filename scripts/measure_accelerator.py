@@ -6,6 +6,8 @@ Each step runs in a process of its own with a limit of its own; what a step prin
 `OUTPUT/NAME.log`, whatever became of the others. Steps that are done are not run again.
 """
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -52,6 +54,22 @@ class Measure:
     """After which no step goes on."""
 
 
+def run(command: list[str], log: Path, seconds: float) -> int | None:
+    """The exit code, or None where time was up: then nothing that the command started lives on."""
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if process.poll() is None:  # Ctrl-C too
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
 def main() -> None:
     measure = tyro.cli(Measure)
     unknown = set(measure.only) - {name for name, _, _ in STEPS}
@@ -69,13 +87,7 @@ def main() -> None:
             print(f"{name}: no time left; run again to go on")
             continue
         started = time.monotonic()
-        with log.open("w") as file:
-            try:
-                code = subprocess.run(
-                    command, stdout=file, stderr=subprocess.STDOUT, timeout=left
-                ).returncode
-            except subprocess.TimeoutExpired:
-                code = None
+        code = run(command, log, left)
         outcome = "over its time" if code is None else f"exit {code}"
         print(f"{name}: {outcome}, {time.monotonic() - started:.0f} s, {log}", flush=True)
         if code == 0:
