@@ -1,10 +1,11 @@
 """Where a meta-step's time goes, from variants that leave a stage out.
 
     python scripts/bench_stages.py --preset paper --lifetimes 15
-    python scripts/bench_stages.py --preset quick
+    python scripts/bench_stages.py --preset quick --lifetimes 40
 
 Programs timed: the meta-step; its gradient alone; the forward pass alone; both of these with a rule
-that costs nothing (so that the difference is the rule's); the rollouts alone.
+that costs nothing (so that the difference is the rule's); the rollouts alone. Lifetimes are taken
+all at once, not in chunks.
 """
 
 import json
@@ -97,7 +98,7 @@ def main() -> None:
         lifetimes=benchmark.lifetimes or config.lifetimes,
         rule=replace(config.rule, precision=benchmark.precision),
     )
-    engine = Engine(config.rule, config, devices=jax.devices()[:1])
+    engine = Engine(config.rule, config, devices=jax.devices()[:1], num_chunks=1)
     state = engine.init(jax.random.key(0))
     state, _ = engine.run(state, jnp.int32(2))
     seconds = {
