@@ -86,7 +86,7 @@ def _forward(
         c = f * (c * not_done[t][None, :]) + i * g
         h = (o * jnp.tanh(c)).astype(dtype)
         # Not in bfloat16: XLA's CPU backend lacks it for products this narrow.
-        output = _dot(head_transposed, _activate(h, relu).astype(wide))
+        output = _dot(head_transposed, activate(h, relu).astype(wide))
         return outputs.at[t].set(output), hidden.at[t].set(h), cell.at[t].set(c), h, c
 
     outputs = jnp.zeros((num_steps, head.shape[1], num_rows), wide)
@@ -121,7 +121,7 @@ def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
         tanh_c = jnp.tanh(f * c_later + i * g)
         h = (o * tanh_c).astype(dtype)
         read_bar = _dot(head, outputs_bar[t])
-        activated = _activate(h, relu).astype(wide)
+        activated = activate(h, relu).astype(wide)
         head_bar = head_bar + _dot(activated, outputs_bar[t], contract_last=True)
         h_bar = h_bar + (jnp.where(h > 0, read_bar, 0.0) if relu else read_bar)
         c_bar = c_bar + h_bar * o * (1 - tanh_c * tanh_c)
@@ -158,8 +158,9 @@ def _wide(dtype: DTypeLike):
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def _activate(h: Array, relu: bool) -> Array:
-    return jnp.maximum(h, 0) if relu else h
+def activate(h: Array, relu: bool) -> Array:
+    """What the heads read of the hidden states."""
+    return jax.nn.relu(h) if relu else h
 
 
 def _joined(weights: LSTMWeights) -> Array:

@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from lpg.architecture import HeadActivation
-from lpg.lstm import LSTMWeights, lstm_feature_major, lstm_scan
+from lpg.lstm import LSTMWeights, activate, lstm_feature_major, lstm_scan
 from lpg.lstm_fused import lstm_fused
 from lpg.rule import RuleInputs
 
@@ -109,7 +109,8 @@ class RuleNetwork(nn.Module):
         not_done: Array,
     ) -> Float[Array, "T R k"]:
         dtype = self.dtype or not_done.dtype
-        hidden = self._activate(lstm(weights, jnp.stack(features, -1), not_done, dtype))
+        hidden = lstm(weights, jnp.stack(features, -1), not_done, dtype)
+        hidden = activate(hidden, self.head_activation == "relu")
         return jnp.matmul(hidden, kernel.astype(dtype), preferred_element_type=not_done.dtype)
 
     def _feature_major(
@@ -118,9 +119,6 @@ class RuleNetwork(nn.Module):
         relu, dtype = self.head_activation == "relu", self.dtype or not_done.dtype
         x = jnp.stack(features, axis=1)
         return jnp.moveaxis(lstm_feature_major(weights, kernel, x, not_done, relu, dtype), 1, 2)
-
-    def _activate(self, hidden: Array) -> Array:
-        return nn.relu(hidden) if self.head_activation == "relu" else hidden
 
 
 class LPGNetwork(RuleNetwork):

@@ -1,18 +1,24 @@
 """The options of a run, kept beside it, so that it is not taken up again with others."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from lpg.storage import write_atomically
 
 
-def keep_options(path: Path, options: dict[str, Any], free: Collection[str] = ()) -> None:
+def keep_options(
+    path: Path,
+    options: dict[str, Any],
+    free: Collection[str] = (),
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda before: before,
+) -> None:
     """Write the options to `path`, unless a run was made there with others.
 
     Args:
         free: options that may differ when a run is taken up again.
+        upgrade: what options of an older version come to in this one.
 
     Raises:
         ValueError: the file is damaged or holds other options.
@@ -20,9 +26,9 @@ def keep_options(path: Path, options: dict[str, Any], free: Collection[str] = ()
     """
     now = json.loads(json.dumps(options))  # tuples become lists, as they do in the file
     try:
-        before = json.loads(path.read_text()) if path.exists() else now
+        before = upgrade(json.loads(path.read_text())) if path.exists() else now
         names = sorted((before.keys() | now.keys()) - set(free))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{path} is not valid JSON of options, so this run cannot be taken up; restore it or "
             "choose another --run-dir."

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from lpg.export import can_export, exported_rule
+from lpg.learned_rule import LPG
 from lpg.rule import RuleParams
 from lpg.run_log import forget_after
 from lpg.run_options import keep_options
@@ -30,7 +31,7 @@ class RunDirectory:
         self._events: EventLog | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
-            keep_options(path / "config.json", config.as_json(), FREE_FIELDS)
+            keep_options(path / "config.json", config.as_json(), FREE_FIELDS, _with_kind)
         except ValueError as error:
             raise RunDirectoryError(str(error)) from error
         except OSError as error:
@@ -92,6 +93,11 @@ class RunDirectory:
     def close(self) -> None:
         if self._events is not None:
             self._events.close()
+
+
+def _with_kind(before: dict[str, Any]) -> dict[str, Any]:
+    """Runs from before there were kinds of rules are LPG's."""
+    return {**before, "rule": {"rule": LPG.kind, **before.get("rule", {})}}
 
 
 def _scalars(record: dict[str, Any]) -> list[tuple[str, float]]:

@@ -197,6 +197,23 @@ def test_other_config_is_refused_with_the_fields_that_differ(tmp_path):
     RunDirectory(tmp_path, dataclasses.replace(TINY, meta_steps=99))  # more of the same is fine
 
 
+def test_config_from_before_kinds_of_rules_is_lpgs(tmp_path):
+    RunDirectory(tmp_path, TINY)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["rule"]["rule"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    RunDirectory(tmp_path, TINY)
+    assert json.loads((tmp_path / "config.json").read_text()) == TINY.as_json()
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_damaged_config_is_refused_and_left_as_it_is(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RunDirectoryError, match="not valid JSON"):
+        RunDirectory(tmp_path, TINY)
+    assert (tmp_path / "config.json").read_text() == text
+
+
 def test_unwritable_run_directory_is_one_sentence(tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("")
