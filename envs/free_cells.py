@@ -1,6 +1,6 @@
 """Uniform draws without replacement from a grid world's free cells, cheap under `vmap`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -24,25 +24,32 @@ class FreeCells(NamedTuple):
     def cell(self, rank: Array) -> Array:
         return jnp.sum(self.cumulative <= rank, dtype=jnp.int32)
 
-    def draw(self, uniform: Array, taken: Sequence[Array] = ()) -> Array:
+    def draw(self, uniform: Array, taken: tuple[Array, ...] = ()) -> Array:
         """The rank of a uniformly drawn free cell, from one uniform in [0, 1).
 
-        `taken` holds distinct ranks that are not to be drawn; NO_RANK stands for none.
+        `taken` holds distinct ranks, rising, that are not to be drawn; NO_RANK stands for none.
         """
         count = self.cumulative[-1] - _count(rank < NO_RANK for rank in taken)
         drawn = jnp.floor(uniform * count.astype(jnp.float32)).astype(jnp.int32)
-        drawn = jnp.minimum(drawn, count - 1)  # uniform * count can round up to count
-        # The least r with r = drawn + #(taken <= r) is the drawn-th of the ranks not taken. Every
-        # round that changes r passes another taken rank, so there are at most len(taken).
-        rank = drawn
-        for _ in taken:
-            rank = drawn + _count(other <= rank for other in taken)
+        rank = jnp.minimum(drawn, count - 1)  # uniform * count can round up to count
+        # The drawn-th of the ranks not taken: each taken one at or below it moves it up by one.
+        for other in taken:
+            rank += (other <= rank).astype(jnp.int32)
         return rank
 
 
 def free_cells(wall: Array) -> FreeCells:
     """Of `wall` bool [cells]."""
     return FreeCells(jnp.cumsum(~wall, dtype=jnp.int32))
+
+
+def insert(taken: tuple[Array, ...], rank: Array) -> tuple[Array, ...]:
+    """`taken`, rising, with one rank more in its place."""
+    inserted = []
+    for other in taken:
+        inserted.append(jnp.minimum(other, rank))
+        rank = jnp.maximum(other, rank)
+    return (*inserted, rank)
 
 
 def _count(conditions: Iterable[Array]) -> Array:

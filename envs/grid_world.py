@@ -13,7 +13,7 @@ import numpy as np
 from gymnax.environments import environment, spaces
 from jaxtyping import Array
 
-from envs.free_cells import NO_RANK, free_cells
+from envs.free_cells import NO_RANK, FreeCells, free_cells, insert
 from envs.grid_world_state import GridWorldParams, GridWorldState
 
 NUM_MOVES = 9
@@ -148,6 +148,15 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
         raise NotImplementedError
 
 
+def _distinct_cells(free: FreeCells, uniforms: Array, count: int) -> list[Array]:
+    """Cells drawn one after the other, each from the free ones that are left."""
+    taken, ranks = (), []
+    for i in range(count):
+        ranks.append(free.draw(uniforms[i], taken))
+        taken = insert(taken, ranks[-1])
+    return [free.cell(rank) for rank in ranks]
+
+
 class TabularGridWorld(GridWorld):
     """Object cells fixed for a lifetime; observation = cell * 2^n + bits of the present objects."""
 
@@ -168,10 +177,7 @@ class TabularGridWorld(GridWorld):
         """Object cells on distinct free cells, and the action set."""
         key_cells, key_actions = jax.random.split(key)
         uniforms = jax.random.uniform(key_cells, (self.num_objects,), jnp.float32)
-        free, ranks = free_cells(params.wall), []
-        for i in range(self.num_objects):
-            ranks.append(free.draw(uniforms[i], ranks))
-        cells = jnp.stack([free.cell(rank) for rank in ranks])
+        cells = jnp.stack(_distinct_cells(free_cells(params.wall), uniforms, self.num_objects))
         params = dataclasses.replace(params, object_cell=cells)
         return self.sample_action_set(key_actions, params)
 
@@ -234,10 +240,13 @@ class RandomGridWorld(GridWorld):
         # With 18 actions the agent may stand on an object, whose rank must not count twice.
         agent = free.rank(agent_cell)
         agent = jnp.where(jnp.any(staying == agent), NO_RANK, agent)
-        objects, cells = [staying[i] for i in range(self.num_objects)], []
+        taken, cells = (agent,), []
         for i in range(self.num_objects):
-            rank = free.draw(place[i], [agent, *objects])
-            objects[i] = jnp.where(back[i], rank, objects[i])
+            taken = insert(taken, staying[i])
+        for i in range(self.num_objects):
+            rank = free.draw(place[i], taken)
+            # Who comes back was absent, so that one of them is at the end and makes room.
+            taken = insert(taken, jnp.where(back[i], rank, NO_RANK))[:-1]
             cells.append(jnp.where(back[i], free.cell(rank), state.object_cell[i]))
         return jnp.stack(cells), back
 
@@ -250,11 +259,9 @@ class RandomGridWorld(GridWorld):
 
     def reset_with(self, uniforms: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
         """`reset_env` on numbers already drawn."""
-        free = free_cells(params.wall)
-        ranks = []  # of the agent and the objects; padded objects come last and disturb none
-        for i in range(1 + self.num_objects):
-            ranks.append(free.draw(uniforms[i], ranks))
-        agent_cell, *cells = [free.cell(rank) for rank in ranks]
+        # Padded objects come last and disturb none.
+        count = 1 + self.num_objects
+        agent_cell, *cells = _distinct_cells(free_cells(params.wall), uniforms, count)
         state = GridWorldState(
             time=jnp.int32(0),
             agent_cell=agent_cell,

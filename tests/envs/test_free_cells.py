@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.free_cells import NO_RANK, free_cells
+from envs.free_cells import NO_RANK, free_cells, insert
 from envs.grid_world import GridWorldState
 from envs.suite import make
 
@@ -16,14 +16,19 @@ WALL = np.array([0, 1, 0, 0, 1, 0, 0, 0, 1, 0], bool)  # free: 0 2 3 5 6 7 9
 def test_every_draw_is_the_remaining_cell_that_numpy_finds(taken):
     free = free_cells(jnp.asarray(WALL))
     remaining = np.delete(np.flatnonzero(~WALL), [rank for rank in taken if rank < NO_RANK])
-    draw = jax.jit(
-        jax.vmap(lambda u, t: free.cell(free.draw(u, list(t))), (0, None)),
-    )
+
+    def draw(uniform, ranks):
+        rising = ()
+        for rank in ranks:
+            rising = insert(rising, rank)
+        return free.cell(free.draw(uniform, rising))
+
     count = len(remaining)
     largest = np.nextafter(np.float32(1), np.float32(0))
     uniform = np.append((np.arange(count) + 0.5) / count, [0.0, largest]).astype(np.float32)
     want = [*remaining, remaining[0], remaining[-1]]
-    np.testing.assert_array_equal(draw(uniform, jnp.asarray(taken, jnp.int32)), want)
+    drawn = jax.jit(jax.vmap(draw, (0, None)))(uniform, jnp.asarray(taken, jnp.int32))
+    np.testing.assert_array_equal(drawn, want)
 
 
 def test_ranks_number_the_free_cells_in_order():
