@@ -4,7 +4,9 @@ Which of the cohort's environments a lifetime lives in is data, so fifteen envir
 to six cohorts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -53,6 +55,14 @@ class Cohort:
 def all_tables(cohorts: tuple[Cohort, ...]) -> bool:
     """Whether every agent is a table, which decides how a CPU is best used."""
     return all(isinstance(cohort.agent, TableAgent) for cohort in cohorts)
+
+
+def map_joined(function: Callable[[Array], Array], parts: tuple[Array, ...]) -> tuple[Array, ...]:
+    """`function` of one lifetime, vmapped over those of all cohorts at once: one kernel for all."""
+    mapped, ends = jax.vmap(function)(jnp.concatenate(parts)), [0]
+    for part in parts:
+        ends.append(ends[-1] + len(part))
+    return tuple(mapped[i:j] for i, j in pairwise(ends))
 
 
 def build_cohorts(rule: UpdateRule, config: MetaTrainConfig) -> tuple[Cohort, ...]:

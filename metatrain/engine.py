@@ -96,13 +96,17 @@ class Engine:
         """Fresh rule and lifetimes of staggered ages."""
         rule_params = self.rule.init(jax.random.fold_in(key, RULE))
         bandit_states = tuple(bandits.init(len(c.names), len(c.kl_costs)) for c in self.cohorts)
+        birth_keys, age_keys = (
+            lifetime_keys(self.cohorts, jax.random.fold_in(key, stream), jnp.int32(0))
+            for stream in (FIRST_BIRTH, STAGGER)
+        )
         lifetimes = []
-        for cohort, bandit in zip(self.cohorts, bandit_states, strict=True):
+        for cohort, bandit, birth_key, age_key in zip(
+            self.cohorts, bandit_states, birth_keys, age_keys, strict=True
+        ):
             make = partial(birth, cohort, self.config, bandit)
-            keys = lifetime_keys(cohort, jax.random.fold_in(key, FIRST_BIRTH), jnp.int32(0))
-            born = jax.vmap(make)(keys, local_environments(cohort))
-            keys = lifetime_keys(cohort, jax.random.fold_in(key, STAGGER), jnp.int32(0))
-            lifetimes.append(jax.vmap(stagger)(keys, born))
+            born = jax.vmap(make)(birth_key, local_environments(cohort))
+            lifetimes.append(jax.vmap(stagger)(age_key, born))
         return EngineState(
             key=key,
             meta_step=jnp.int32(0),
@@ -128,7 +132,7 @@ class Engine:
     def meta_step(self, state: EngineState) -> tuple[EngineState, Metrics]:
         """One window of every lifetime, Adam on eta, then births in place of the ended."""
         key = jax.random.fold_in(state.key, WINDOW)
-        keys = tuple(lifetime_keys(c, key, state.meta_step) for c in self.cohorts)
+        keys = lifetime_keys(self.cohorts, key, state.meta_step)
         grads, (lifetimes, reports) = self._gradient(state.rule_params, state.lifetimes, keys)
         # Each device's loss is its share of the mean, so the shares' gradients add up.
         grads = total(grads)
@@ -139,15 +143,13 @@ class Engine:
         outcomes = gather(own)
         bandit_states = tuple(map(tell_bandit, self.cohorts, state.bandits, outcomes))
         key = jax.random.fold_in(state.key, REBIRTH)
+        keys = lifetime_keys(self.cohorts, key, state.meta_step)
         lifetimes = tuple(
-            replace_ended(
-                cohort, self.config, bandit, lifetime, outcome.lives,
-                lifetime_keys(cohort, key, state.meta_step),
+            replace_ended(cohort, self.config, bandit, lifetime, outcome.lives, birth_keys)
+            for cohort, bandit, lifetime, outcome, birth_keys in zip(
+                self.cohorts, bandit_states, lifetimes, own, keys, strict=True
             )
-            for cohort, bandit, lifetime, outcome in zip(
-                self.cohorts, bandit_states, lifetimes, own, strict=True
-            )
-        )  # fmt: skip
+        )
         after = state._replace(
             meta_step=state.meta_step + 1,
             rule_params=optax.apply_updates(state.rule_params, updates),

@@ -12,7 +12,7 @@ from envs.rollout import EpisodeSummary
 from lpg.rule import RuleParams
 from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
-from metatrain.cohort import Cohort
+from metatrain.cohort import Cohort, map_joined
 from metatrain.devices import local_slots
 from metatrain.lifetime import LifetimeState, birth, final_return, grow_older, is_deterministic
 from metatrain.metrics import EnvironmentMetrics, Metrics
@@ -38,10 +38,12 @@ class Outcome(NamedTuple):
     scored: Array  # bool: a whole life, fit to be told to the bandit
 
 
-def lifetime_keys(cohort: Cohort, key: Array, meta_step: Int[Array, ""]) -> Array:
+def lifetime_keys(
+    cohorts: tuple[Cohort, ...], key: Array, meta_step: Int[Array, ""]
+) -> tuple[Array, ...]:
     """PRNG keys of this device's lifetimes, from their global indices and the meta-step."""
-    indices = cohort.first_index + local_slots(cohort)
-    return jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, i), meta_step))(indices)
+    indices = tuple(cohort.first_index + local_slots(cohort) for cohort in cohorts)
+    return map_joined(lambda i: jax.random.fold_in(jax.random.fold_in(key, i), meta_step), indices)
 
 
 def local_environments(cohort: Cohort) -> Int[Array, "L"]:
@@ -105,12 +107,21 @@ def replace_ended(
 
     def fill(carry):
         lifetimes, waiting = carry
-        slots = jnp.nonzero(waiting, size=batch, fill_value=num_lifetimes)[0]
+        # The places of the first who wait, num_lifetimes where fewer than a batch do.
+        slots = jnp.sum(jnp.cumsum(waiting)[None] <= jnp.arange(batch)[:, None], axis=1)
         safe = jnp.minimum(slots, num_lifetimes - 1)
         born = jax.vmap(partial(birth, cohort, config, bandit))(keys[safe], environment[safe])
-        lifetimes = jax.tree.map(
-            lambda old, new: old.at[slots].set(new, mode="drop"), lifetimes, born
-        )
+
+        def move_in(i, lifetimes):
+            def place(all_lifetimes, newborns):
+                return jax.lax.dynamic_update_index_in_dim(
+                    all_lifetimes, newborns[i], slots[i], axis=0
+                )
+
+            return jax.tree.map(place, lifetimes, born)
+
+        num_born = jnp.minimum(jnp.sum(waiting), batch)
+        lifetimes = jax.lax.fori_loop(0, num_born, move_in, lifetimes)
         return lifetimes, waiting.at[slots].set(False, mode="drop")
 
     filled, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), fill, (lifetimes, lives.ended))

@@ -17,7 +17,7 @@ from envs.trajectory import Trajectory
 from lpg.lstm import SAVED
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.update import AgentState, agent_outputs, agent_step, read_agent
-from metatrain.cohort import Cohort, action_mask, all_tables
+from metatrain.cohort import Cohort, action_mask, all_tables, map_joined
 from metatrain.lifetime import LifetimeState, policy
 from metatrain.outer_objective import (
     CriticState,
@@ -80,7 +80,7 @@ def window_loss(
         ]
         return tuple(learner for learner, _ in moved), (squares, tuple(s for _, s in moved))
 
-    split = [jax.vmap(lambda k: jax.random.split(k, config.num_updates))(key) for key in keys]
+    split = map_joined(lambda key: jax.random.split(key, config.num_updates), keys)
     step_keys = tuple(jnp.moveaxis(key, 1, 0) for key in split)
     final, (squares, summaries) = jax.lax.scan(update, learners(lifetimes), step_keys)
 
