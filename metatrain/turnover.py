@@ -113,10 +113,9 @@ def replace_ended(
         born = jax.vmap(partial(birth, cohort, config, bandit))(keys[safe], environment[safe])
 
         def move_in(i, lifetimes):
-            def place(all_lifetimes, newborns):
-                return jax.lax.dynamic_update_index_in_dim(
-                    all_lifetimes, newborns[i], slots[i], axis=0
-                )
+            # A scatter of the batch would be several kernels a leaf, and slower to compile.
+            def place(leaf, newborns):
+                return jax.lax.dynamic_update_index_in_dim(leaf, newborns[i], slots[i], axis=0)
 
             return jax.tree.map(place, lifetimes, born)
 
