@@ -6,7 +6,7 @@ to six cohorts.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import ceil
 from typing import Any
 
@@ -59,9 +59,8 @@ def all_tables(cohorts: tuple[Cohort, ...]) -> bool:
 
 def map_joined(function: Callable[[Array], Array], parts: tuple[Array, ...]) -> tuple[Array, ...]:
     """`function` of one lifetime, vmapped over those of all cohorts at once: one kernel for all."""
-    mapped, ends = jax.vmap(function)(jnp.concatenate(parts)), [0]
-    for part in parts:
-        ends.append(ends[-1] + len(part))
+    mapped = jax.vmap(function)(jnp.concatenate(parts))
+    ends = accumulate(map(len, parts), initial=0)
     return tuple(mapped[i:j] for i, j in pairwise(ends))
 
 

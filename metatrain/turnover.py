@@ -105,10 +105,14 @@ def replace_ended(
     batch = max(1, num_lifetimes // 16)
     environment = local_environments(cohort)
 
-    def fill(carry):
-        lifetimes, waiting = carry
-        # The places of the first who wait, num_lifetimes where fewer than a batch do.
-        slots = jnp.sum(jnp.cumsum(waiting)[None] <= jnp.arange(batch)[:, None], axis=1)
+    counted = jnp.cumsum(lives.ended)
+    num_ended = counted[-1]
+
+    def fill(done, lifetimes):
+        first = done * batch
+        # The places of the next who ended, num_lifetimes where fewer than a batch are left.
+        nth = first + jnp.arange(batch)
+        slots = jnp.sum(counted[None] <= nth[:, None], axis=1)
         safe = jnp.minimum(slots, num_lifetimes - 1)
         born = jax.vmap(partial(birth, cohort, config, bandit))(keys[safe], environment[safe])
 
@@ -119,12 +123,10 @@ def replace_ended(
 
             return jax.tree.map(place, lifetimes, born)
 
-        num_born = jnp.minimum(jnp.sum(waiting), batch)
-        lifetimes = jax.lax.fori_loop(0, num_born, move_in, lifetimes)
-        return lifetimes, waiting.at[slots].set(False, mode="drop")
+        return jax.lax.fori_loop(0, jnp.minimum(num_ended - first, batch), move_in, lifetimes)
 
-    filled, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), fill, (lifetimes, lives.ended))
-    return filled
+    num_batches = (num_ended + batch - 1) // batch
+    return jax.lax.fori_loop(0, num_batches, fill, lifetimes)
 
 
 def environment_metrics(cohort: Cohort, outcome: Outcome) -> EnvironmentMetrics:

@@ -6,6 +6,7 @@ meta-gradient of Eq. 4 truncated to K updates.
 """
 
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -158,14 +159,10 @@ def targets_of_all(
     gammas = jnp.concatenate([x.gamma.reshape(-1) for x in inputs])
     joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *rows)
     targets = rule.targets(rule_params, joined._replace(gamma=gammas))
-    ends = [0]
-    for num_lifetimes, _, num_envs in shapes:
-        ends.append(ends[-1] + num_lifetimes * num_envs)
+    ends = accumulate((lives * envs for lives, _, envs in shapes), initial=0)
     return [
-        jax.tree.map(
-            lambda a, i=i, s=shape: _rows_to_lifetimes(a[:, ends[i] : ends[i + 1]], s[0]), targets
-        )
-        for i, shape in enumerate(shapes)
+        jax.tree.map(lambda a, i=i, j=j, n=n: _rows_to_lifetimes(a[:, i:j], n), targets)
+        for (i, j), (n, _, _) in zip(pairwise(ends), shapes, strict=True)
     ]
 
 

@@ -6,20 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import TINY
 
 from metatrain import bandit as bandits
 from metatrain.cohort import build_cohorts
 from metatrain.devices import make_mesh
 from metatrain.lifetime import birth
 from metatrain.turnover import EndedLives, replace_ended
-from tests.metatrain.tiny import TINY
 
 LIVES = 48  # newborns come three at a time
 
 
 @pytest.fixture(scope="module")
 def births():
-    """The lives after some ended, from all lives made one by one, and both sets of keys."""
+    """Two programs: lives made from keys, all of them; and newborns in place of the ended."""
     config = replace(TINY, envs=("short",), lifetimes=LIVES)
     (cohort,) = cohorts = build_cohorts(config.rule, config)
     bandit = bandits.init(1, len(cohort.kl_costs))
