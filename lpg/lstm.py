@@ -73,7 +73,8 @@ def lstm_feature_major(
 def _forward(
     weights: LSTMWeights, head: Array, inputs: Array, not_done: Array, relu: bool, dtype: DTypeLike
 ):
-    """The outputs; hidden and cell states [T + 1, h, R], which end with the zeros at the start."""
+    """The outputs; hidden states as `_bits` and cell states, [T + 1, h, R] each, which end with the
+    zeros at the start."""
     num_steps, _, num_rows = inputs.shape
     size, wide = weights.wh.shape[0], _wide(dtype)
     joined, head_transposed = _joined_transposed(weights, dtype), head.T
@@ -87,12 +88,12 @@ def _forward(
         h = (o * jnp.tanh(c)).astype(dtype)
         # Not in bfloat16: XLA's CPU backend lacks it for products this narrow.
         output = _dot(head_transposed, activate(h, relu).astype(wide))
-        return outputs.at[t].set(output), hidden.at[t].set(h), cell.at[t].set(c), h, c
+        return outputs.at[t].set(output), hidden.at[t].set(_bits(h)), cell.at[t].set(c), h, c
 
     outputs = jnp.zeros((num_steps, head.shape[1], num_rows), wide)
     cell = jnp.zeros((num_steps + 1, size, num_rows), wide)
-    hidden = cell.astype(dtype)
-    carry = (outputs, hidden, cell, hidden[-1], cell[-1])
+    hidden = _bits(cell.astype(dtype))
+    carry = (outputs, hidden, cell, cell[-1].astype(dtype), cell[-1])
     return jax.lax.fori_loop(0, num_steps, step, carry)[:3]
 
 
@@ -115,7 +116,7 @@ def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
     def step(carry, t):
         h_bar, c_bar, w_bar, head_bar, gates_bar = carry
         keep = not_done[t].astype(wide)
-        z = _joined_inputs(hidden[t + 1], inputs[t], keep)
+        z = _joined_inputs(_floats(hidden[t + 1], dtype), inputs[t], keep)
         i, f, g, o = _gates(joined_transposed, z, size)
         c_later = cell[t + 1] * keep[None, :]
         tanh_c = jnp.tanh(f * c_later + i * g)
@@ -134,15 +135,16 @@ def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
         # Into one carried buffer: XLA's CPU backend writes these in place and in vectors, but
         # computes a concatenation element by element.
         for n, part in enumerate(parts):
+            part = _bits(part.astype(dtype))
             gates_bar = jax.lax.dynamic_update_slice(gates_bar, part, (n * size, 0))
-        z_bar = _dot(joined, gates_bar.astype(dtype))
-        w_bar = w_bar + _dot(gates_bar.astype(dtype), z, contract_last=True)
+        z_bar = _dot(joined, _floats(gates_bar, dtype))
+        w_bar = w_bar + _dot(_floats(gates_bar, dtype), z, contract_last=True)
         h_bar, c_bar = z_bar[:size] * keep[None, :], c_bar * f * keep[None, :]
         return (h_bar, c_bar, w_bar, head_bar, gates_bar), z_bar[size:-1]
 
     zeros = jnp.zeros((size, num_rows), wide)
     w_bar = jnp.zeros((4 * size, size + inputs.shape[1] + 1), wide)
-    gates_bar = jnp.zeros((4 * size, num_rows), wide)
+    gates_bar = _bits(jnp.zeros((4 * size, num_rows), dtype))
     carry = (zeros, zeros, w_bar, jnp.zeros(head.shape, wide), gates_bar)
     (_, _, w_bar, head_bar, _), inputs_bar = jax.lax.scan(step, carry, jnp.arange(len(inputs)))
     w_bar = w_bar.T.astype(weights.wh.dtype)
@@ -156,6 +158,32 @@ lstm_feature_major.defvjp(_save, _backward)
 
 def _wide(dtype: DTypeLike):
     return jnp.promote_types(dtype, jnp.float32)
+
+
+def _bits(x: Array) -> Array:
+    """bfloat16 as the integers it is made of; other types as they are.
+
+    To write one slice of a bfloat16 array, XLA's CPU backend takes all of it to float32 and back.
+    """
+    return _bits_of_bfloat16(x) if x.dtype == jnp.bfloat16 else x
+
+
+@jax.custom_jvp
+def _bits_of_bfloat16(x: Array) -> Array:
+    return jax.lax.bitcast_convert_type(x, jnp.uint16)
+
+
+@_bits_of_bfloat16.defjvp
+def _no_second_derivative(*_):
+    """First derivatives are written by hand; through integers, others would silently be zero."""
+    raise TypeError(
+        "on a CPU the bfloat16 LSTM has no second derivative; take precision float32 instead"
+    )
+
+
+def _floats(x: Array, dtype: DTypeLike) -> Array:
+    """What `_bits` was made of."""
+    return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
 
 
 def activate(h: Array, relu: bool) -> Array:

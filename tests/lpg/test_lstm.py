@@ -71,3 +71,14 @@ def test_bfloat16_stays_close_to_float32(loss):
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert a.dtype == jnp.float32
         assert 0 < relative(a, b) < 0.05
+
+
+def test_bfloat16_on_a_cpu_refuses_a_second_derivative():
+    args = case(jnp.float32)
+
+    def squared(x):
+        gradient = jax.grad(feature_major, argnums=2)(*args[:2], x, *args[3:], jnp.bfloat16)
+        return jnp.sum(gradient**2)
+
+    with pytest.raises(TypeError, match="take precision float32"):
+        jax.grad(squared)(args[2])
