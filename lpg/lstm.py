@@ -108,10 +108,10 @@ def _save(
 def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
     """Walks forward in time; all is computed again from the state that entered each step."""
     weights, head, inputs, not_done, hidden, cell = saved
-    size, num_rows = weights.wh.shape[0], inputs.shape[2]
+    size, bias, num_rows = len(weights.wh), len(weights.wh) + inputs.shape[1], inputs.shape[2]
     wide = cell.dtype
     joined_transposed = _joined_transposed(weights, dtype)
-    joined = _joined(weights).astype(dtype)
+    joined = _joined(weights, dtype)
 
     def step(carry, t):
         h_bar, c_bar, w_bar, head_bar, gates_bar = carry
@@ -140,15 +140,15 @@ def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
         z_bar = _dot(joined, _floats(gates_bar, dtype))
         w_bar = w_bar + _dot(_floats(gates_bar, dtype), z, contract_last=True)
         h_bar, c_bar = z_bar[:size] * keep[None, :], c_bar * f * keep[None, :]
-        return (h_bar, c_bar, w_bar, head_bar, gates_bar), z_bar[size:-1]
+        return (h_bar, c_bar, w_bar, head_bar, gates_bar), z_bar[size:bias]
 
     zeros = jnp.zeros((size, num_rows), wide)
-    w_bar = jnp.zeros((4 * size, size + inputs.shape[1] + 1), wide)
+    w_bar = jnp.zeros(joined.shape[::-1], wide)
     gates_bar = _bits(jnp.zeros((4 * size, num_rows), dtype))
     carry = (zeros, zeros, w_bar, jnp.zeros(head.shape, wide), gates_bar)
     (_, _, w_bar, head_bar, _), inputs_bar = jax.lax.scan(step, carry, jnp.arange(len(inputs)))
     w_bar = w_bar.T.astype(weights.wh.dtype)
-    weights_bar = LSTMWeights(wx=w_bar[size:-1], wh=w_bar[:size], bias=w_bar[-1])
+    weights_bar = LSTMWeights(wx=w_bar[size:bias], wh=w_bar[:size], bias=w_bar[bias])
     head_bar, inputs_bar = head_bar.astype(head.dtype), inputs_bar.astype(inputs.dtype)
     return weights_bar, head_bar, inputs_bar, jnp.zeros_like(not_done)
 
@@ -191,20 +191,28 @@ def activate(h: Array, relu: bool) -> Array:
     return jax.nn.relu(h) if relu else h
 
 
-def _joined(weights: LSTMWeights) -> Array:
-    """One matrix for h, x and 1, as `_joined_inputs` stacks them."""
-    return jnp.concatenate([weights.wh, weights.wx, weights.bias[None, :]])
+def _joined(weights: LSTMWeights, dtype: DTypeLike) -> Array:
+    """One matrix for h, x, 1 and padding, as `_joined_inputs` stacks them."""
+    joined = jnp.concatenate([weights.wh, weights.wx, weights.bias[None, :]])
+    return jnp.pad(joined, ((0, _padding(len(joined), dtype)), (0, 0))).astype(dtype)
+
+
+def _padding(num_inputs: int, dtype: DTypeLike) -> int:
+    """Rows of zeros: bfloat16 matrix instructions take 32 at a time, and are slow with a rest."""
+    return -num_inputs % 32 if dtype == jnp.bfloat16 else 0
 
 
 def _joined_transposed(weights: LSTMWeights, dtype: DTypeLike) -> Array:
     # The barrier keeps the transpose out of the loop, where XLA would fold it into each product.
-    return jax.lax.optimization_barrier(_joined(weights).T.astype(dtype))
+    return jax.lax.optimization_barrier(_joined(weights, dtype).T)
 
 
 def _joined_inputs(h: Array, inp: Array, keep: Array) -> Array:
-    """[h; x; 1], [h + n + 1, R], h zeroed where the later step belongs to another episode."""
+    """[h; x; 1; padding], h zeroed where the later step belongs to another episode."""
+    num_inputs = len(h) + len(inp) + 1
     one = jnp.ones((1, h.shape[1]), h.dtype)
-    return jnp.concatenate([h * keep.astype(h.dtype)[None, :], inp.astype(h.dtype), one])
+    zeros = jnp.zeros((_padding(num_inputs, h.dtype), h.shape[1]), h.dtype)
+    return jnp.concatenate([h * keep.astype(h.dtype)[None, :], inp.astype(h.dtype), one, zeros])
 
 
 def _gates(joined_transposed: Array, z: Array, size: int) -> tuple[Array, ...]:
