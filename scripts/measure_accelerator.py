@@ -32,6 +32,7 @@ def growth(what: str, *sizes: str) -> list[str]:
 STEPS: list[tuple[str, list[str], int]] = [
     ("paper", bench("--preset", "paper"), 150),
     ("stages", [PYTHON, str(SCRIPTS / "bench_stages.py"), "--preset", "paper"], 180),
+    ("kernels", [PYTHON, str(SCRIPTS / "profile_kernels.py"), "--preset", "paper"], 150),
     ("float32", bench("--preset", "paper", "--precision", "float32"), 120),
     ("fused", bench("--preset", "paper", "--fused-lstm"), 120),  # on TPU, else refused at once
     ("lifetimes", bench("--sizes", "120", "480", "1920"), 240),
