@@ -77,13 +77,13 @@ def _forward(
     zeros at the start."""
     num_steps, _, num_rows = inputs.shape
     size, wide = weights.wh.shape[0], _wide(dtype)
-    joined, head_transposed = _joined_transposed(weights, dtype), head.T
+    joined_transposed, head_transposed = _transposed(_joined(weights, dtype)), head.T
     not_done = not_done.astype(wide)
 
     def step(n, carry):
         outputs, hidden, cell, h, c = carry
         t = num_steps - 1 - n
-        i, f, g, o = _gates(joined, _joined_inputs(h, inputs[t], not_done[t]), size)
+        i, f, g, o = _gates(joined_transposed, _joined_inputs(h, inputs[t], not_done[t]), size)
         c = f * (c * not_done[t][None, :]) + i * g
         h = (o * jnp.tanh(c)).astype(dtype)
         # Not in bfloat16: XLA's CPU backend lacks it for products this narrow.
@@ -110,8 +110,8 @@ def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
     weights, head, inputs, not_done, hidden, cell = saved
     size, bias, num_rows = len(weights.wh), len(weights.wh) + inputs.shape[1], inputs.shape[2]
     wide = cell.dtype
-    joined_transposed = _joined_transposed(weights, dtype)
     joined = _joined(weights, dtype)
+    joined_transposed = _transposed(joined)
 
     def step(carry, t):
         h_bar, c_bar, w_bar, head_bar, gates_bar = carry
@@ -137,8 +137,9 @@ def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
         for n, part in enumerate(parts):
             part = _bits(part.astype(dtype))
             gates_bar = jax.lax.dynamic_update_slice(gates_bar, part, (n * size, 0))
-        z_bar = _dot(joined, _floats(gates_bar, dtype))
-        w_bar = w_bar + _dot(_floats(gates_bar, dtype), z, contract_last=True)
+        pre_bar = _floats(gates_bar, dtype)
+        z_bar = _dot(joined, pre_bar)
+        w_bar = w_bar + _dot(pre_bar, z, contract_last=True)
         h_bar, c_bar = z_bar[:size] * keep[None, :], c_bar * f * keep[None, :]
         return (h_bar, c_bar, w_bar, head_bar, gates_bar), z_bar[size:bias]
 
@@ -202,9 +203,9 @@ def _padding(num_inputs: int, dtype: DTypeLike) -> int:
     return -num_inputs % 32 if dtype == jnp.bfloat16 else 0
 
 
-def _joined_transposed(weights: LSTMWeights, dtype: DTypeLike) -> Array:
+def _transposed(joined: Array) -> Array:
     # The barrier keeps the transpose out of the loop, where XLA would fold it into each product.
-    return jax.lax.optimization_barrier(_joined(weights, dtype).T)
+    return jax.lax.optimization_barrier(joined.T)
 
 
 def _joined_inputs(h: Array, inp: Array, keep: Array) -> Array:

@@ -26,17 +26,11 @@ from metatrain.cpu_cores import use_every_core
 
 use_every_core()  # before the imports below, which take a device
 
-from lpg.architecture import Precision  # noqa: E402
+from preset_options import PresetOptions  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    preset: str = "paper"
-    """Preset to start from."""
-    envs: tuple[str, ...] = ()
-    """Environments in place of the preset's."""
-    lifetimes: int | None = None
-    """In all, in place of the preset's."""
+class Benchmark(PresetOptions):
     vary: Literal["lifetimes", "num_envs", "num_updates", "hidden_size"] = "lifetimes"
     """What `sizes` are sizes of."""
     sizes: tuple[int, ...] = ()
@@ -45,8 +39,6 @@ class Benchmark:
     """Timed, after one of a single meta-step that is not."""
     meta_steps: int = 5
     """Of one timed call: a call allocates its memory anew, which a log interval pays once."""
-    precision: Precision = "auto"
-    """Of the rule's LSTM."""
     fused_lstm: bool = False
     """On TPU, the rule's LSTM as one kernel."""
     remat: Literal["auto", "yes", "no"] = "auto"
@@ -58,22 +50,16 @@ class Benchmark:
 
     def config(self):
         """The preset with all of this applied; `sizes` must hold one size or none."""
-        from metatrain.presets import PRESETS
-
-        config = PRESETS[self.preset]
-        lifetimes = config.lifetimes if self.lifetimes is None else self.lifetimes
-        rule = replace(config.rule, precision=self.precision, fused_lstm=self.fused_lstm)
+        config = super().config()
+        rule = replace(config.rule, fused_lstm=self.fused_lstm)
         changed = {}
         for size in self.sizes:
             if self.vary == "hidden_size":
                 rule = replace(rule, hidden_size=size)
-            elif self.vary == "lifetimes":
-                lifetimes = size
             else:
                 changed[self.vary] = size
         return replace(
-            config, envs=self.envs or config.envs, lifetimes=lifetimes, rule=rule,
-            remat={"auto": None, "yes": True, "no": False}[self.remat],
+            config, rule=rule, remat={"auto": None, "yes": True, "no": False}[self.remat],
             lifetimes_per_chunk=self.lifetimes_per_chunk, **changed,
         )  # fmt: skip
 

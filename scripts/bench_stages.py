@@ -10,19 +10,18 @@ all at once, not in chunks.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import tyro
+from preset_options import PresetOptions
 from timing import median_seconds
 
-from lpg.architecture import Precision
 from lpg.learned_rule import LPG, LPGTargets
 from lpg.rule import RuleInputs, RuleParams
 from metatrain.engine import Engine, EngineState
-from metatrain.presets import PRESETS
 from metatrain.window import learn_and_act, learners, window_loss
 
 
@@ -36,15 +35,7 @@ class FreeRule(LPG):
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    preset: str = "paper"
-    """Preset to start from."""
-    envs: tuple[str, ...] = ()
-    """Environments in place of the preset's."""
-    lifetimes: int | None = None
-    """In all, in place of the preset's."""
-    precision: Precision = "auto"
-    """Of the rule's LSTM."""
+class Benchmark(PresetOptions):
     repeats: int = 5
     """Timed calls of each program after a first one."""
 
@@ -89,15 +80,9 @@ def programs(engine: Engine, state: EngineState) -> dict[str, Callable[[], Any]]
 
 def main() -> None:
     benchmark = tyro.cli(Benchmark)
-    config = PRESETS[benchmark.preset]
+    config = benchmark.config()
     if not isinstance(config.rule, LPG):
         raise SystemExit("Only presets of LPG have a variant without the rule.")
-    config = replace(
-        config,
-        envs=benchmark.envs or config.envs,
-        lifetimes=benchmark.lifetimes or config.lifetimes,
-        rule=replace(config.rule, precision=benchmark.precision),
-    )
     engine = Engine(config.rule, config, devices=jax.devices()[:1], num_chunks=1)
     state = engine.init(jax.random.key(0))
     state, _ = engine.run(state, jnp.int32(2))

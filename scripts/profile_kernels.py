@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
@@ -22,22 +22,13 @@ use_every_core()  # before the imports below, which take a device
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
+from preset_options import PresetOptions  # noqa: E402
 
-from lpg.architecture import Precision  # noqa: E402
 from metatrain.engine import Engine  # noqa: E402
-from metatrain.presets import PRESETS  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Profile:
-    preset: str = "paper"
-    """Preset to start from."""
-    envs: tuple[str, ...] = ()
-    """Environments in place of the preset's."""
-    lifetimes: int | None = None
-    """In all, in place of the preset's."""
-    precision: Precision = "auto"
-    """Of the rule's LSTM."""
+class Profile(PresetOptions):
     meta_steps: int = 3
     """Profiled, after one that is not."""
     top: int = 25
@@ -92,12 +83,7 @@ def sources(program: str) -> dict[str, str]:
 
 def main() -> None:
     profile = tyro.cli(Profile)
-    config = PRESETS[profile.preset]
-    config = replace(
-        config, envs=profile.envs or config.envs,
-        lifetimes=config.lifetimes if profile.lifetimes is None else profile.lifetimes,
-        rule=replace(config.rule, precision=profile.precision),
-    )  # fmt: skip
+    config = profile.config()
     engine = Engine(config.rule, config)
     state = engine.init(jax.random.key(0))
     program = engine.run.lower(state, jnp.int32(1)).compile()

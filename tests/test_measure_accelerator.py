@@ -1,17 +1,11 @@
 """The measurements for an accelerator, as far as they are testable without one."""
 
-import importlib.util
 import os
 import sys
 import time
 from pathlib import Path
 
-PATH = Path(__file__).parents[1] / "scripts" / "measure_accelerator.py"
-SPEC = importlib.util.spec_from_file_location("measure_accelerator", PATH)
-assert SPEC is not None and SPEC.loader is not None
-script = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = script  # where dataclasses look annotations up
-SPEC.loader.exec_module(script)
+import measure_accelerator as script
 
 
 def alive(pid: int) -> bool:

@@ -1,18 +1,8 @@
 """What the kernel profile says of nested events and of a compiled program's text."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
-
-PATH = Path(__file__).parents[1] / "scripts" / "profile_kernels.py"
-SPEC = importlib.util.spec_from_file_location("profile_kernels", PATH)
-assert SPEC is not None and SPEC.loader is not None
-script = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = script  # where dataclasses look annotations up
-SPEC.loader.exec_module(script)
+import profile_kernels as script
 
 
 def test_no_time_is_counted_twice():
