@@ -163,25 +163,26 @@ class Engine:
         self, rule_params: RuleParams, lifetimes: tuple[LifetimeState, ...], keys: tuple[Array, ...]
     ) -> tuple[RuleParams, tuple[tuple[LifetimeState, ...], tuple[CohortReport, ...]]]:
         """Of this device's share of the loss; chunks add up as devices do."""
-
-        def gradient(lifetimes, keys):
-            def loss(rule_params):
-                return window_loss(
-                    self.rule, self.config, self.cohorts, rule_params, lifetimes, keys
-                )
-
-            return jax.grad(loss, has_aux=True)(rule_params)
-
         if self.num_chunks == 1:
-            return gradient(lifetimes, keys)
+            return self.window_gradient(rule_params, lifetimes, keys)
 
         def add_chunk(sums, chunk):
-            grads, aux = gradient(*chunk)
+            grads, aux = self.window_gradient(rule_params, *chunk)
             return jax.tree.map(jnp.add, sums, grads), aux
 
         zero = jax.tree.map(jnp.zeros_like, rule_params)
         grads, aux = jax.lax.scan(add_chunk, zero, into_chunks((lifetimes, keys), self.num_chunks))
         return grads, out_of_chunks(aux)
+
+    def window_gradient(
+        self, rule_params: RuleParams, lifetimes: tuple[LifetimeState, ...], keys: tuple[Array, ...]
+    ) -> tuple[RuleParams, tuple[tuple[LifetimeState, ...], tuple[CohortReport, ...]]]:
+        """Of one chunk's share of the loss; and its lifetimes after the window, with reports."""
+
+        def loss(rule_params):
+            return window_loss(self.rule, self.config, self.cohorts, rule_params, lifetimes, keys)
+
+        return jax.grad(loss, has_aux=True)(rule_params)
 
 
 def meta_optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:

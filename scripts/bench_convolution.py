@@ -8,6 +8,7 @@ is what a meta-gradient through an agent update asks for.
 """
 
 import json
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import tyro
-from timing import median_seconds
+from timing import seconds_by_turns
 
 from lpg.agents import PatchConv
 
@@ -62,18 +63,21 @@ def main() -> None:
     b = tyro.cli(Benchmark)
     shape = (b.lifetimes, b.batch, b.board, b.board, b.channels)
     x = jax.random.normal(jax.random.key(1), shape)
-    variants = {
-        "patches": programs(PatchConv(b.features), jnp.transpose(x, (0, 4, 2, 3, 1))),
-        "lax.conv": programs(XLAConv(b.features), x),
+    modules = {
+        "patches": (PatchConv(b.features), jnp.transpose(x, (0, 4, 2, 3, 1))),
+        "lax.conv": (XLAConv(b.features), x),
     }
-    times = {
-        name: {k: 1e3 * median_seconds(program, b.repeats) for k, program in jitted.items()}
-        for name, jitted in variants.items()
+    both = {
+        f"{name}: {what}": program
+        for name, module in modules.items()
+        for what, program in programs(*module).items()
     }
+    rounds = seconds_by_turns(both, b.repeats)
+    times = {name: 1e3 * statistics.median(one[name] for one in rounds) for name in both}
     print(f"{jax.devices()[0].device_kind}, ms      patches    lax.conv   ratio")
-    for name, ours in times["patches"].items():
-        other = times["lax.conv"][name]
-        print(f"{name:20s} {ours:10.1f} {other:11.1f} {other / ours:7.2f}")
+    for what in ("output", "gradient", "through an update"):
+        ours, other = times[f"patches: {what}"], times[f"lax.conv: {what}"]
+        print(f"{what:20s} {ours:10.1f} {other:11.1f} {other / ours:7.2f}")
     print(json.dumps(times))
 
 

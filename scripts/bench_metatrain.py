@@ -3,11 +3,13 @@
     python scripts/bench_metatrain.py --preset paper --sizes 15 30 60
     python scripts/bench_metatrain.py --lifetimes 20 --envs dense sparse long_horizon \
         longer_horizon long_dense
+    python scripts/bench_metatrain.py --preset quick --stages
     python scripts/bench_metatrain.py --vary num_updates --sizes 1 5 20 --lifetimes 15
 
 Prints compile time, seconds per meta-step (median), interactions per second, memory, and the rate
-of the rule's LSTM arithmetic beside that of the best matmul timed in the same process; over several
-sizes, also the exponents of a power law fitted to time and memory.
+of the rule's LSTM arithmetic beside that of the best matmul timed in the same process; on request
+the share of each stage; over several sizes, also the exponents of a power law fitted to time and
+memory. A table, and one line of JSON a size.
 """
 
 import json
@@ -45,6 +47,8 @@ class Benchmark(PresetOptions):
     """Recompute agent updates in the backward pass, or keep what they made."""
     lifetimes_per_chunk: int | None = None
     """As metatrain's flag."""
+    stages: bool = False
+    """Where the time goes, too, from programs that leave a stage out: five more to compile."""
     output: str = ""
     """A file to append one JSON line a size to."""
 
@@ -67,6 +71,7 @@ class Benchmark(PresetOptions):
 def measure(benchmark: Benchmark) -> dict:
     import jax
     import jax.numpy as jnp
+    from stages import stage_seconds
 
     from metatrain.engine import Engine
     from metatrain.memory import needed_bytes
@@ -97,7 +102,7 @@ def measure(benchmark: Benchmark) -> dict:
     if peak is None:  # CPU: the process's resident set
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     size = benchmark.sizes[0] if benchmark.sizes else config.lifetimes
-    return {
+    row = {
         benchmark.vary: size,
         "environments": len(config.envs),
         "device": jax.devices()[0].device_kind,
@@ -111,6 +116,11 @@ def measure(benchmark: Benchmark) -> dict:
         "lstm_gflop_per_s": round(interactions * flops / step / 1e9, 1),
         "matmul_gflop_per_s": round(matmul / 1e9, 1),
     }
+    if benchmark.stages:
+        stages = stage_seconds(engine, benchmark.calls, benchmark.meta_steps)
+        whole = sum(stages.values())
+        row |= {f"{name}, %": round(100 * s / whole, 1) for name, s in stages.items()}
+    return row
 
 
 def matmul_rate(hidden: int) -> float:
@@ -138,7 +148,10 @@ def exponent(sizes: list[float], values: list[float]) -> float:
 def main() -> None:
     benchmark = tyro.cli(Benchmark)
     if len(benchmark.sizes) <= 1:
-        print(json.dumps(measure(benchmark)))
+        row = measure(benchmark)
+        for name, value in row.items():
+            print(f"{name:34s} {value}")
+        report([row], benchmark.output)
         return
     given = sys.argv[1:]
     start = given.index("--sizes")
@@ -158,9 +171,16 @@ def main() -> None:
         sizes = [row[benchmark.vary] for row in rows]
         for name in ("s_per_meta_step", "program_gb"):
             print(f"{name} grows as size^{exponent(sizes, [row[name] for row in rows]):.3f}")
-    if benchmark.output:
-        with open(benchmark.output, "a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+    report(rows, benchmark.output)
+
+
+def report(rows: list[dict], output: str) -> None:
+    """As JSON, one line each."""
+    lines = [json.dumps(row) for row in rows]
+    print(*lines, sep="\n")
+    if output:
+        with open(output, "a") as file:
+            file.writelines(line + "\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -37,10 +37,10 @@ def test_step_over_its_time_ends_with_everything_it_started(tmp_path):
 def test_steps_that_are_done_are_not_run_again(tmp_path, monkeypatch, capsys):
     count = "import pathlib; p = pathlib.Path('runs'); p.write_text(p.read_text() + 'x')"
     fails = "raise SystemExit(3)"
-    steps = [
+    planned = [
         (name, [sys.executable, "-c", code], 30) for name, code in (("a", count), ("b", fails))
     ]
-    monkeypatch.setattr(script, "STEPS", steps)
+    monkeypatch.setattr(script, "steps", lambda preset: planned)
     monkeypatch.chdir(tmp_path)
     Path("runs").write_text("")
     monkeypatch.setattr(sys, "argv", ["measure_accelerator.py", "--output", "out"])
@@ -51,6 +51,6 @@ def test_steps_that_are_done_are_not_run_again(tmp_path, monkeypatch, capsys):
 
 
 def test_every_step_is_a_command_that_its_script_understands():
-    for name, command, seconds in script.STEPS:
+    for name, command, seconds in script.steps("paper"):
         assert seconds < 570, name
         assert Path(command[1]).exists() or command[1] == "-m", name

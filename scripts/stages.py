@@ -1,0 +1,114 @@
+"""Where a meta-step's time goes, from engines that leave a stage out."""
+
+import statistics
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from timing import seconds_by_turns
+
+from lpg.learned_rule import LPG, LPGTargets
+from lpg.rule import RuleInputs, RuleParams
+from metatrain.engine import Engine
+from metatrain.window import learn_and_act, learners, window_loss
+
+
+class FreeRule(LPG):
+    """Targets in proportion to what is read: gradients reach everything, no LSTM runs."""
+
+    def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> LPGTargets:
+        scale = 1.0 + sum(x.reshape(-1)[0] for x in jax.tree.leaves(rule_params))
+        pi_hat = scale * inputs.reward * inputs.action_prob
+        return LPGTargets(pi_hat, y_hat_logits=scale * inputs.prediction[:-1])
+
+
+class ForwardOnly(Engine):
+    """Windows without their derivative."""
+
+    def window_gradient(self, rule_params, lifetimes, keys):
+        loss, aux = window_loss(self.rule, self.config, self.cohorts, rule_params, lifetimes, keys)
+        return jax.tree.map(lambda p: jnp.full_like(p, loss), rule_params), aux
+
+
+class NoWindow(Engine):
+    """Adam, the bandit, births and metrics; lifetimes only grow older."""
+
+    def window_gradient(self, rule_params, lifetimes, keys):
+        shapes = jax.eval_shape(super().window_gradient, rule_params, lifetimes, keys)
+        # Ones: policies without entropy would count as converged, and all lives as over.
+        grads, (_, reports) = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
+        return grads, (lifetimes, reports)
+
+
+class RolloutsOnly(NoWindow):
+    """Agents that act and critics that learn from it."""
+
+    def window_gradient(self, rule_params, lifetimes, keys):
+        def update(carry, step_keys):
+            moved = tuple(
+                jax.vmap(partial(learn_and_act, cohort, self.config))(*args)[0]
+                for cohort, *args in zip(
+                    self.cohorts, lifetimes, carry, (x.agent for x in carry), step_keys, strict=True
+                )
+            )
+            return moved, None
+
+        split = jax.vmap(lambda key: jax.random.split(key, self.config.num_updates), out_axes=1)
+        carry, _ = jax.lax.scan(update, learners(lifetimes), tuple(map(split, keys)))
+        lifetimes = tuple(
+            lifetime._replace(**learner._asdict())
+            for lifetime, learner in zip(lifetimes, carry, strict=True)
+        )
+        return super().window_gradient(rule_params, lifetimes, keys)
+
+
+def stage_seconds(engine: Engine, calls: int, meta_steps: int) -> dict[str, float]:
+    """Seconds of a meta-step in each stage: medians over `calls` rounds of every variant's time
+    less its neighbour's. Devices and chunks are the engine's.
+
+    Raises ValueError for a rule that is not LPG: only that has a variant which costs nothing.
+    """
+    if not isinstance(engine.rule, LPG):
+        raise ValueError("Stages can only be told apart with the rule LPG.")
+    free = FreeRule(**asdict(engine.rule))
+    variants = {
+        "whole": (Engine, engine.rule),
+        "forward": (ForwardOnly, engine.rule),
+        "free whole": (Engine, free),
+        "free forward": (ForwardOnly, free),
+        "rollouts": (RolloutsOnly, engine.rule),
+        "nothing": (NoWindow, engine.rule),
+    }
+
+    def program(kind: type[Engine], rule: LPG) -> Any:
+        devices = list(engine.mesh.devices.flat)
+        variant = kind(rule, engine.config, engine.cohorts, devices, engine.num_chunks)
+        state = None
+
+        def run() -> Any:
+            nonlocal state
+            before = variant.init(jax.random.key(0)) if state is None else state
+            state, metrics = variant.run(before, jnp.int32(meta_steps))
+            return metrics
+
+        return run
+
+    programs = {name: program(*variant) for name, variant in variants.items()}
+    rounds = [
+        {name: seconds / meta_steps for name, seconds in one.items()}
+        for one in seconds_by_turns(programs, calls)
+    ]
+    stages = [
+        {
+            "rollouts and critics": s["rollouts"] - s["nothing"],
+            "rule forward": s["forward"] - s["free forward"],
+            "rule backward": s["whole"] - s["forward"] - s["free whole"] + s["free forward"],
+            "agents and outer loss, forward": s["free forward"] - s["rollouts"],
+            "agents and outer loss, backward": s["free whole"] - s["free forward"],
+            "Adam, bandit, births, metrics": s["nothing"],
+        }
+        for s in rounds
+    ]
+    return {name: statistics.median(one[name] for one in stages) for name in stages[0]}
