@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from lpg.convolution import Conv3x3, DenseOnBoards
 from lpg.rule import AgentOutputs, Heads
 
 AgentParams = Any  # theta
@@ -76,29 +77,6 @@ def _read_rows_backward(cells: Array, bars: tuple[Array, Array]) -> tuple[Array,
 read_rows.defvjp(_read_rows_forward, _read_rows_backward)
 
 
-class PatchConv(nn.Module):
-    """3x3 convolution, stride 1, SAME, boards last, as nine shifted views times one matrix.
-
-    A vmapped `lax.conv` over per-lifetime weights would become a grouped convolution, several
-    times slower through an agent update (scripts/bench_convolution.py). With the boards last every
-    shifted view is a copy of long runs.
-    """
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "c h w n"]) -> Float[Array, "f h w n"]:
-        channels, height, width, boards = x.shape
-        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        shifts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-        views = jnp.concatenate(shifts).reshape((9 * channels, -1))
-        shape = (9 * channels, self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        out = kernel.T @ views + bias[:, None]
-        return out.reshape((self.features, height, width, boards))
-
-
 class Torso(nn.Module):
     """Convolutions, dense layers, and one linear layer that holds all heads."""
 
@@ -108,13 +86,15 @@ class Torso(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n *obs"]) -> Float[Array, "n out"]:
+        first, *others = self.dense_features
         if self.conv_features:
-            x = jnp.moveaxis(x, 0, -1)
+            x = jnp.moveaxis(x, 1, -1)
             for i, features in enumerate(self.conv_features):
-                x = nn.relu(PatchConv(features, name=f"conv{i}")(x))
-            x = jnp.moveaxis(x, -1, 0)
-        x = x.reshape((x.shape[0], -1))
-        for i, features in enumerate(self.dense_features):
+                x = nn.relu(Conv3x3(features, name=f"conv{i}")(x))
+            x = nn.relu(DenseOnBoards(first, name="dense0")(x))
+        else:
+            x = nn.relu(nn.Dense(first, name="dense0")(x.reshape((x.shape[0], -1))))
+        for i, features in enumerate(others, start=1):
             x = nn.relu(nn.Dense(features, name=f"dense{i}")(x))
         return nn.Dense(self.num_outputs, name="heads")(x)
 

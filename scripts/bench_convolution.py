@@ -1,4 +1,4 @@
-"""Convolutions of many lifetimes at once: shifted views and a batched matmul against vmapped XLA.
+"""Convolutions of many lifetimes at once: lpg/convolution.py against a vmapped `lax.conv`.
 
     python scripts/bench_convolution.py --lifetimes 8 --batch 1280 --board 10 --channels 4
 
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import tyro
 from timing import seconds_by_turns
 
-from lpg.agents import PatchConv
+from lpg.convolution import Conv3x3
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def main() -> None:
     shape = (b.lifetimes, b.batch, b.board, b.board, b.channels)
     x = jax.random.normal(jax.random.key(1), shape)
     modules = {
-        "patches": (PatchConv(b.features), jnp.transpose(x, (0, 4, 2, 3, 1))),
+        "convolve": (Conv3x3(b.features), x),
         "lax.conv": (XLAConv(b.features), x),
     }
     both = {
@@ -74,9 +74,9 @@ def main() -> None:
     }
     rounds = seconds_by_turns(both, b.repeats)
     times = {name: 1e3 * statistics.median(one[name] for one in rounds) for name in both}
-    print(f"{jax.devices()[0].device_kind}, ms      patches    lax.conv   ratio")
+    print(f"{jax.devices()[0].device_kind}, ms     convolve    lax.conv   ratio")
     for what in ("output", "gradient", "through an update"):
-        ours, other = times[f"patches: {what}"], times[f"lax.conv: {what}"]
+        ours, other = times[f"convolve: {what}"], times[f"lax.conv: {what}"]
         print(f"{what:20s} {ours:10.1f} {other:11.1f} {other / ours:7.2f}")
     print(json.dumps(times))
 

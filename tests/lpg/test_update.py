@@ -3,7 +3,6 @@
 from functools import partial
 
 import chex
-import flax.linen as nn
 import jax
 import jax.extend as jex
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ import optax
 import pytest
 
 from envs.trajectory import Trajectory
-from lpg.agents import NetworkAgent, PatchConv, TableAgent, make_agent
+from lpg.agents import NetworkAgent, TableAgent, make_agent
 from lpg.learned_rule import LPG, LPGTargets
 from lpg.optimizers import make_optimizer
 from lpg.rule import AgentOutputs, Heads, Hypers, entropy, mask_logits, rule_inputs
@@ -277,20 +276,6 @@ def test_vmap_over_lifetimes_equals_a_loop(architecture, shape):
             np.testing.assert_allclose(x[i], y, rtol=1e-4, atol=1e-5)
         moved = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), after.params, life[0].params)
         assert all(x > 1e-3 for x in jax.tree.leaves(moved))
-
-
-def test_patch_conv_equals_convolution():
-    x = jax.random.normal(jax.random.key(0), (3, 5, 4, 2))
-    layer = PatchConv(features=3)
-    boards_last = jnp.transpose(x, (3, 1, 2, 0))
-    params = layer.init(jax.random.key(1), boards_last)
-    kernel = params["params"]["kernel"].reshape(3, 3, 2, 3)
-    bias = jnp.array([0.5, -1.0, 2.0])
-    params["params"]["bias"] = bias
-    reference = nn.Conv(features=3, kernel_size=(3, 3), padding="SAME")
-    expected = reference.apply({"params": {"kernel": kernel, "bias": bias}}, x)
-    found = jnp.transpose(layer.apply(params, boards_last), (3, 1, 2, 0))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_convolutional_agent_reads_planes_first():

@@ -1,0 +1,108 @@
+"""3x3 convolutions, stride 1, SAME, of many lifetimes with weights of their own.
+
+A convolution is one of three derivatives of the same form, linear in kernel, input and output:
+those with respect to the input and to the kernel are a convolution with the reversed kernel and a
+correlation, and so on however often one differentiates. `convolve` and `correlate` say so
+themselves: left to JAX, the sums over nine shifted views of the backward pass, and of its own, took
+most of a meta-step (docs/performance.md).
+
+On a CPU, lifetimes go one after the other: XLA has a fast convolution for one set of weights, but
+for vmapped ones only a grouped convolution, many times slower. On accelerators all go at once, as
+matmuls.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
+from jaxtyping import Array, Float
+
+
+@jax.custom_vjp
+def convolve(
+    kernel: Float[Array, "3 3 c f"], x: Float[Array, "n h w c"]
+) -> Float[Array, "n h w f"]:
+    """Cross-correlation as in `lax.conv`, zeros around the edges."""
+    return _one_at_a_time_on_cpu(_convolve)(kernel, x)
+
+
+@jax.custom_vjp
+def correlate(x: Float[Array, "n h w c"], y: Float[Array, "n h w f"]) -> Float[Array, "3 3 c f"]:
+    """The gradient of <convolve(kernel, x), y> with respect to the kernel."""
+    return _one_at_a_time_on_cpu(_correlate)(x, y)
+
+
+def _convolve_backward(saved: tuple[Array, Array], y_bar: Array) -> tuple[Array, Array]:
+    kernel, x = saved
+    return correlate(x, y_bar), convolve(_reversed(kernel), y_bar)
+
+
+def _correlate_backward(saved: tuple[Array, Array], kernel_bar: Array) -> tuple[Array, Array]:
+    x, y = saved
+    return convolve(_reversed(kernel_bar), y), convolve(kernel_bar, x)
+
+
+convolve.defvjp(lambda kernel, x: (convolve(kernel, x), (kernel, x)), _convolve_backward)
+correlate.defvjp(lambda x, y: (correlate(x, y), (x, y)), _correlate_backward)
+
+
+class Conv3x3(nn.Module):
+    """A layer of `convolve`; the kernel's rows are ordered by shift, then channel."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w f"]:
+        channels = x.shape[-1]
+        shape = (9 * channels, self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return convolve(kernel.reshape((3, 3, channels, self.features)), x) + bias[None, None, None]
+
+
+class DenseOnBoards(nn.Module):
+    """`nn.Dense` on boards flattened planes first, without transposing them: its kernel is."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n f"]:
+        _, height, width, channels = x.shape
+        shape = (channels * height * width, self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        planes = kernel.reshape((channels, height, width, self.features))
+        rows = jnp.moveaxis(planes, 0, 2).reshape(shape)
+        return x.reshape((x.shape[0], -1)) @ rows + bias[None]
+
+
+def _reversed(kernel: Float[Array, "3 3 c f"]) -> Float[Array, "3 3 f c"]:
+    return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+
+
+def _one_at_a_time_on_cpu(function: Callable[..., Array]) -> Callable[..., Array]:
+    return sequential_vmap(function) if jax.default_backend() == "cpu" else function
+
+
+def _convolve(kernel: Array, x: Array) -> Array:
+    if jax.default_backend() == "cpu":
+        dims = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
+    return (_views(x) @ kernel.reshape((-1, kernel.shape[-1]))).reshape((*x.shape[:3], -1))
+
+
+def _correlate(x: Array, y: Array) -> Array:
+    if x.shape[-1] > y.shape[-1]:  # the views are nine times their array: rather the smaller's
+        return _reversed(_correlate(y, x))
+    y_rows = y.reshape((-1, y.shape[-1]))
+    return (_views(x).T @ y_rows).reshape((3, 3, x.shape[-1], y.shape[-1]))
+
+
+def _views(x: Float[Array, "n h w c"]) -> Float[Array, "cells k"]:
+    """[n * h * w, 9 * c]: each cell's neighbourhood, zeros beyond the edges."""
+    _, height, width, channels = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return jnp.concatenate(shifts, axis=-1).reshape((-1, 9 * channels))

@@ -1,0 +1,100 @@
+"""Convolutions of many lifetimes against `lax.conv` and its own derivatives, one at a time."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lpg.convolution import Conv3x3, DenseOnBoards, convolve, correlate
+
+SIZES = [(1, 1, 1, 1, 1), (3, 5, 4, 2, 6), (2, 3, 7, 5, 3), (2, 11, 11, 4, 4)]  # n, h, w, c, f
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def backend(request, monkeypatch):
+    """The programs for either, both run here."""
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+
+
+def reference(kernel, x):
+    dims = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
+
+
+def weighted_sum(convolution):
+    return lambda kernel, x, weight: jnp.sum(weight * convolution(kernel, x))
+
+
+def through_an_update(convolution):
+    """A loss after a gradient step, of which a gradient takes all second derivatives."""
+
+    def loss(kernel, x, weight):
+        return jnp.mean(weight * jnp.tanh(convolution(kernel, x)))
+
+    def moved(kernel, x, weight):
+        by_kernel, by_x = jax.grad(loss, (0, 1))(kernel, x, weight)
+        return loss(kernel - by_kernel, x - by_x, weight)
+
+    return moved
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_values_and_derivatives_equal_those_of_lax(backend, sizes):
+    n, h, w, c, f = sizes
+    with jax.enable_x64(True):
+        kernel, x, weight = normal(0, 3, 3, c, f), normal(1, n, h, w, c), normal(2, n, h, w, f)
+        np.testing.assert_allclose(convolve(kernel, x), reference(kernel, x), atol=1e-12)
+        by_kernel = jax.vjp(lambda k: reference(k, x), kernel)[1](weight)[0]
+        np.testing.assert_allclose(correlate(x, weight), by_kernel, atol=1e-12)
+        for loss in (weighted_sum, through_an_update):
+            ours = jax.grad(loss(convolve), (0, 1, 2))(kernel, x, weight)
+            theirs = jax.grad(loss(reference), (0, 1, 2))(kernel, x, weight)
+            for a, b in zip(ours, theirs, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_lifetimes_have_kernels_of_their_own(backend):
+    """vmapped, first and second derivatives included, each as alone."""
+    kernels, xs, weights = (
+        normal(0, 4, 3, 3, 2, 5),
+        normal(1, 4, 3, 6, 5, 2),
+        normal(2, 4, 3, 6, 5, 5),
+    )
+    gradient = jax.grad(through_an_update(convolve), (0, 1))
+    together = jax.jit(jax.vmap(gradient))(kernels, xs, weights)
+    for i in range(4):
+        alone = jax.grad(through_an_update(reference), (0, 1))(kernels[i], xs[i], weights[i])
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-5)
+
+
+def test_one_input_for_many_kernels(backend):
+    kernels, x = normal(0, 4, 3, 3, 2, 5), normal(1, 3, 6, 5, 2)
+    together = jax.vmap(convolve, in_axes=(0, None))(kernels, x)
+    for kernel, found in zip(kernels, together, strict=True):
+        np.testing.assert_allclose(found, reference(kernel, x), rtol=1e-4, atol=1e-5)
+
+
+def test_layer_equals_flaxs(backend):
+    x, bias = normal(0, 3, 5, 4, 2), jnp.array([0.5, -1.0, 2.0])
+    layer = Conv3x3(features=3)
+    kernel = layer.init(jax.random.key(1), x)["params"]["kernel"]
+    expected = nn.Conv(features=3, kernel_size=(3, 3), padding="SAME").apply(
+        {"params": {"kernel": kernel.reshape(3, 3, 2, 3), "bias": bias}}, x
+    )
+    found = layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dense_layer_on_boards_is_flaxs_on_planes():
+    x = normal(0, 3, 5, 4, 2)
+    params = DenseOnBoards(7).init(jax.random.key(1), x)
+    params["params"]["bias"] = normal(1, 7)
+    planes = jnp.moveaxis(x, -1, 1).reshape(3, -1)
+    expected = nn.Dense(7).apply(params, planes)
+    np.testing.assert_allclose(DenseOnBoards(7).apply(params, x), expected, rtol=1e-4, atol=1e-5)
