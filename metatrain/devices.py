@@ -4,6 +4,7 @@ eta, the bandits and the counters are replicated. What crosses devices in a meta
 meta-gradient and a few numbers per lifetime for the bandit and the metrics.
 """
 
+import os
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from metatrain.cohort import Cohort
 AXIS = "lifetimes"
 REPLICATED: Any = PartitionSpec()
 SHARED: Any = PartitionSpec(AXIS)
+LLVM_LEVEL = "xla_backend_optimization_level"
 
 
 class UnevenLifetimesError(ValueError):
@@ -52,6 +54,13 @@ def even_devices(cohorts: tuple[Cohort, ...]) -> list[Any]:
 
 def _uneven(cohorts: tuple[Cohort, ...], num_devices: int) -> Cohort | None:
     return next((c for c in cohorts if c.num_lifetimes % num_devices), None)
+
+
+def compiler_options(platform: str) -> dict[str, Any]:
+    """On a CPU the first of LLVM's levels, unless XLA_FLAGS choose one: a fifth less compiling for
+    code as fast as the default's (docs/performance.md)."""
+    chosen = LLVM_LEVEL in os.environ.get("XLA_FLAGS", "")
+    return {LLVM_LEVEL: 1} if platform == "cpu" and not chosen else {}
 
 
 def local_slots(cohort: Cohort) -> Array:

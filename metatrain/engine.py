@@ -1,6 +1,6 @@
 """The engine: meta-steps between two log lines as one jitted program over one pytree of state."""
 
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,16 @@ from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
 from metatrain.chunks import choose_chunks, into_chunks, out_of_chunks
 from metatrain.cohort import Cohort, build_cohorts
-from metatrain.devices import REPLICATED, SHARED, describe, gather, make_mesh, place, total
+from metatrain.devices import (
+    REPLICATED,
+    SHARED,
+    compiler_options,
+    describe,
+    gather,
+    make_mesh,
+    place,
+    total,
+)
 from metatrain.lifetime import LifetimeState, birth, stagger
 from metatrain.metrics import Metrics, add, zero_metrics
 from metatrain.presets import MetaTrainConfig
@@ -78,6 +87,13 @@ class Engine:
         self.init = jax.jit(init)
         # The carry is donated: the state passed in must not be used again.
         self.run = jax.jit(run, donate_argnums=0)
+
+    @cached_property
+    def program(self) -> jax.stages.Compiled:
+        """`run`, compiled ahead of time: called alike, by itself only, and it says what memory it
+        needs."""
+        lowered = self.run.lower(self.like(), jnp.int32(1))
+        return lowered.compile(compiler_options(self.mesh.devices.flat[0].platform))
 
     def place(self, state: EngineState) -> EngineState:
         """A restored state, laid over the devices; it may come from any number of them."""

@@ -2,8 +2,6 @@
 
 import os
 
-import jax.numpy as jnp
-
 from lpg.rule import UpdateRule
 from metatrain.chunks import possible_chunks
 from metatrain.engine import Engine
@@ -46,8 +44,8 @@ def fitting_engine(rule: UpdateRule, config: MetaTrainConfig) -> Engine:
 
 
 def needed_bytes(engine: Engine) -> int:
-    """Of `engine.run` on one device, arguments included; 0 where the compiler does not say."""
-    used = engine.run.lower(engine.like(), jnp.int32(1)).compile().memory_analysis()
+    """Of `engine.program` on one device, arguments included; 0 where the compiler does not say."""
+    used = engine.program.memory_analysis()
     if used is None:
         return 0
     held = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes

@@ -98,7 +98,7 @@ def _chunk(
     engine: Engine, state: EngineState, begin: int, end: int
 ) -> tuple[EngineState, dict[str, Any]]:
     started = time.perf_counter()
-    state, metrics = engine.run(state, jnp.int32(end - begin))
+    state, metrics = engine.program(state, jnp.int32(end - begin))
     record = as_record(metrics, state.bandits, engine.names, engine.config, end)
     seconds = time.perf_counter() - started
     interactions = (end - begin) * engine.config.interactions_per_meta_step

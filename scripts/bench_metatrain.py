@@ -88,7 +88,7 @@ def measure(benchmark: Benchmark) -> dict:
     for call in range(benchmark.calls + 1):
         steps = benchmark.meta_steps if call else 1
         started = time.perf_counter()
-        state, _ = jax.block_until_ready(engine.run(state, jnp.int32(steps)))
+        state, _ = jax.block_until_ready(engine.program(state, jnp.int32(steps)))
         seconds.append((time.perf_counter() - started) / steps)
     step = statistics.median(seconds[1:])
     matmul = max(matmul, matmul_rate(config.rule.hidden_size))

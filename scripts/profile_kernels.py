@@ -86,7 +86,7 @@ def main() -> None:
     config = profile.config()
     engine = Engine(config.rule, config)
     state = engine.init(jax.random.key(0))
-    program = engine.run.lower(state, jnp.int32(1)).compile()
+    program = engine.program
     state, _ = jax.block_until_ready(program(state, jnp.int32(1)))
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0

@@ -10,7 +10,7 @@ import pytest
 from tiny import TINY
 
 from lpg.checkpoint import Checkpoints
-from metatrain.devices import UnevenLifetimesError, even_devices, make_mesh
+from metatrain.devices import UnevenLifetimesError, compiler_options, even_devices, make_mesh
 from metatrain.engine import Engine
 
 # A cohort of two environments and one of one.
@@ -102,3 +102,11 @@ def test_one_all_reduce_and_one_all_gather_a_meta_step(engines):
     program = engines[8].run.lower(state, jnp.int32(1)).compile().as_text()
     counts = [program.count(f" {name}(") for name in ("all-reduce", "all-gather")]
     assert counts == [1, 1]
+
+
+def test_a_cpus_code_is_optimised_less_unless_the_user_says_how_much(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    assert compiler_options("cpu") == {"xla_backend_optimization_level": 1}
+    assert compiler_options("gpu") == {}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=3")
+    assert compiler_options("cpu") == {}

@@ -49,6 +49,13 @@ def key():
     return jax.random.key(3)
 
 
+def test_compiled_ahead_it_is_the_same_program(engine, key):
+    by_run, by_program = (
+        program(engine.init(key), jnp.int32(2)) for program in (engine.run, engine.program)
+    )
+    assert_same(by_run, by_program)
+
+
 def test_every_rule_parameter_moves(engine, key):
     before = jax.device_get(engine.init(key).rule_params)
     state, _ = run(engine, engine.init(key), 3)
