@@ -73,18 +73,21 @@ def stage_seconds(engine: Engine, calls: int, meta_steps: int) -> dict[str, floa
     if not isinstance(engine.rule, LPG):
         raise ValueError("Stages can only be told apart with the rule LPG.")
     free = FreeRule(**asdict(engine.rule))
+    devices = list(engine.mesh.devices.flat)
+
+    def variant(kind: type[Engine], rule: LPG) -> Engine:
+        return kind(rule, engine.config, engine.cohorts, devices, engine.num_chunks)
+
     variants = {
-        "whole": (Engine, engine.rule),
-        "forward": (ForwardOnly, engine.rule),
-        "free whole": (Engine, free),
-        "free forward": (ForwardOnly, free),
-        "rollouts": (RolloutsOnly, engine.rule),
-        "nothing": (NoWindow, engine.rule),
+        "whole": engine,  # whose program may be compiled already
+        "forward": variant(ForwardOnly, engine.rule),
+        "free whole": variant(Engine, free),
+        "free forward": variant(ForwardOnly, free),
+        "rollouts": variant(RolloutsOnly, engine.rule),
+        "nothing": variant(NoWindow, engine.rule),
     }
 
-    def program(kind: type[Engine], rule: LPG) -> Any:
-        devices = list(engine.mesh.devices.flat)
-        variant = kind(rule, engine.config, engine.cohorts, devices, engine.num_chunks)
+    def program(variant: Engine) -> Any:
         state = None
 
         def run() -> Any:
@@ -95,7 +98,7 @@ def stage_seconds(engine: Engine, calls: int, meta_steps: int) -> dict[str, floa
 
         return run
 
-    programs = {name: program(*variant) for name, variant in variants.items()}
+    programs = {name: program(variant) for name, variant in variants.items()}
     rounds = [
         {name: seconds / meta_steps for name, seconds in one.items()}
         for one in seconds_by_turns(programs, calls)
