@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,6 @@ from lpg.architecture import Precision
 from lpg.checkpoint import CheckpointError
 from lpg.compilation_cache import enable_compilation_cache
 from lpg.storage import RuleFile, load_rule
-from metatest import report_cli
 from metatest.algorithms import Algorithm, choose
 from metatest.atari_env import check_installed
 from metatest.atari_games import resolve
@@ -25,12 +25,19 @@ from metatest.results import append_result
 from metatest.run_record import write_record
 from metatest.tasks import Overrides, TaskSpec, find_task
 
+SUBCOMMANDS = {
+    "report": "metatest.report_cli",
+    "probe": "metatest.probe_cli",
+    "rules": "metatest.rules_cli",
+}
+
 
 @dataclass(frozen=True)
 class Command:
     """Train fresh agents with a learned rule and compare with baselines.
 
-    `metatest report RUN...` puts several finished runs side by side.
+    `metatest report RUN...` puts several finished runs side by side, `metatest probe` looks into a
+    rule, `metatest rules` lists those that are shipped.
     """
 
     rule: str
@@ -78,8 +85,9 @@ class Command:
 
 def main() -> None:
     """Exit codes: 0 done, 2 bad input, 1 agents that diverged or results that found no place."""
-    if sys.argv[1:2] == ["report"]:
-        sys.exit(report_cli.main(sys.argv[2:]))
+    if len(sys.argv) > 1 and sys.argv[1] in SUBCOMMANDS:
+        # Imported only when asked for: what a subcommand needs can take seconds to import.
+        sys.exit(import_module(SUBCOMMANDS[sys.argv[1]]).main(sys.argv[2:]))
     command = tyro.cli(Command, prog="metatest")
     console = Console()
     try:

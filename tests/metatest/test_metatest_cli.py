@@ -1,6 +1,8 @@
 """The command end to end, and its refusals."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -79,3 +81,13 @@ def test_unwritable_run_directory(rule_file, tmp_path, monkeypatch, capsys):
         )  # fmt: skip
     assert caught.value.code == 1
     assert "choose another --run-dir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["report", "probe", "rules"])
+def test_a_subcommand_gets_the_other_arguments_and_its_code_is_the_commands(monkeypatch, name):
+    seen = []
+    planted = SimpleNamespace(main=lambda arguments: seen.append(arguments) or 7)
+    monkeypatch.setitem(sys.modules, f"metatest.{name}_cli", planted)
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, name, "--rule", "x")
+    assert (caught.value.code, seen) == (7, [["--rule", "x"]])
