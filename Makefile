@@ -15,7 +15,7 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/metatrain --preset quick --run-dir runs/demo
 	$(BIN)/metatest --rule runs/demo/rule.safetensors --envs short long --seeds 8 --selection-seeds 4 \
-		--updates 400 --num-envs 16 --run-dir runs/demo/metatest --baselines a2c
+		--steps 128000 --num-envs 16 --run-dir runs/demo/metatest --baselines a2c
 
 test: setup
 	$(BIN)/ruff format --check .

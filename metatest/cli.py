@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -52,10 +53,11 @@ class Command:
     """Published settings; the rule gets Eq. 7's head f(s) there."""
     seeds: int = 8
     """Fresh agents whose results are reported."""
-    selection_seeds: int = 2
+    selection_seeds: int = 8
     """Agents per arm on which the best arm is chosen; never among those reported."""
-    updates: int | None = None
-    """Agent updates of one life; else Table 3's lifetime, and 512,000 steps on gymnax."""
+    steps: int | None = None
+    """Environment steps of one agent's life, the same for every algorithm to within an update; else
+    Table 3's lifetime, and 512,000 on gymnax."""
     baselines: tuple[str, ...] = ()
     """Run beside the rule, on the same agents and as many arms: a2c, or other rules as --rule."""
     num_envs: int | None = None
@@ -99,11 +101,11 @@ def main() -> None:
         if games:
             check_installed()
         budget = Budget(
-            command.seeds, command.selection_seeds, command.updates, command.num_envs,
+            command.seeds, command.selection_seeds, command.steps, command.num_envs,
             command.num_steps, command.gamma, command.reward_scale, command.seed,
         )  # fmt: skip
-        for spec in specs:
-            make_task(algorithms[0], spec, budget)  # an agent that cannot be is refused at once
+        for spec, algorithm in product(specs, algorithms):
+            make_task(algorithm, spec, budget)  # what cannot be is refused at once
     except ValueError as error:
         sys.exit(_fail(error, 2))
     enable_compilation_cache()
@@ -115,7 +117,7 @@ def main() -> None:
         if games:
             algorithms = _algorithms(replace(command, baseline_head=True), file)
             play_all(command.run_dir, algorithms, games, command.atari_options, console)
-        summaries = write_report(command.run_dir, [command.run_dir])
+        report = write_report(command.run_dir, [command.run_dir])
     except Stopped:
         console.print("Saved; run the same command to go on.")
         return
@@ -128,7 +130,7 @@ def main() -> None:
             f"Cannot write to {command.run_dir} ({error.strerror}); choose another --run-dir."
         )
         sys.exit(_fail(sentence, 1))
-    console.print(as_table(summaries))
+    console.print(as_table(report))
     console.print(f"Report: {command.run_dir / 'report.html'}")
 
 

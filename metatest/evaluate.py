@@ -12,19 +12,20 @@ from lpg.agents import make_agent
 from lpg.optimizers import make_optimizer
 from metatest.algorithms import Algorithm
 from metatest.results import Result, late_returns, late_rewards, with_none
+from metatest.selection import choose_arm
 from metatest.tasks import META_TRAINING, Habit, TaskSpec, random_return
-from metatest.train_agent import Curve, Task, train
+from metatest.train_agent import Task, train
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to train; None stands for the task's own."""
+    """How much to train, the same for every algorithm; None stands for the task's own."""
 
     seeds: int = 8
-    selection_seeds: int = 2
-    updates: int | None = None
+    selection_seeds: int = 8
+    steps: int | None = None  # environment steps of one life
     num_envs: int | None = None
     num_steps: int = 20
     gamma: float | None = None
@@ -32,7 +33,7 @@ class Budget:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("seeds", "selection_seeds", "num_envs", "num_steps", "updates"):
+        for name in ("seeds", "selection_seeds", "num_envs", "num_steps", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
@@ -50,11 +51,23 @@ class Setting(NamedTuple):
 
 
 def setting(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Setting:
+    """The habits of `algorithm` where the budget says nothing, and as many updates as its steps.
+
+    Algorithms of different habits differ by at most an update's steps, by rounding to the nearest.
+    Raises ValueError where a life is shorter than one update.
+    """
     habit = META_TRAINING if algorithm.meta_trained else spec.actor_critic
     given = {name: getattr(budget, name) for name in Habit._fields}
     habit = habit._replace(**{name: x for name, x in given.items() if x is not None})
-    life = max(1, spec.lifetime_steps // (habit.num_envs * budget.num_steps))
-    return Setting(life if budget.updates is None else budget.updates, habit)
+    steps = spec.lifetime_steps if budget.steps is None else budget.steps
+    each = habit.num_envs * budget.num_steps
+    if steps < each:
+        raise ValueError(
+            f"{steps:,} steps are less than one update of {algorithm.name} on {spec.name} "
+            f"({habit.num_envs} environments x {budget.num_steps} steps = {each:,}); give more "
+            "--steps, or fewer with --num-envs or --num-steps."
+        )
+    return Setting(round(steps / each), habit)
 
 
 def evaluate(
@@ -72,17 +85,16 @@ def evaluate(
     curve = train(
         task, jax.random.fold_in(key, SELECTION), repeated[:, 0], repeated[:, 1],
         habit.gamma, num_updates, on_progress=on_progress,
-        # All arms meet the same worlds: a short chain must not make its arm look good.
+        # All arms meet the same worlds: an easy one must not make its arm look good.
         seeds=np.tile(np.arange(budget.selection_seeds), len(arms)),
     )  # fmt: skip
-    scores = np.where(curve.diverged, -np.inf, arm_scores(spec, curve))
-    scores = scores.reshape(len(arms), -1).mean(axis=1)
-    if np.isneginf(scores).all():
+    choice = choose_arm(curve, len(arms))
+    if np.isneginf(choice.mean).all():
         raise FloatingPointError(
             f"Agents of {algorithm.name} on {spec.name} diverged with every arm; this rule does "
             "not suit the environment."
         )
-    learning_rate, kl_cost = arms[int(np.argmax(scores))]
+    learning_rate, kl_cost = arms[choice.best]
     curve = train(
         task, jax.random.fold_in(key, REPORT), np.full(budget.seeds, learning_rate),
         np.full(budget.seeds, kl_cost), habit.gamma, num_updates, on_progress=on_progress,
@@ -97,7 +109,11 @@ def evaluate(
         learning_rate=learning_rate,
         kl_cost=kl_cost,
         **habit._asdict(),
-        selection=[[*arm, with_none(score)] for arm, score in zip(arms, scores, strict=True)],
+        selection=[
+            [*arm, with_none(mean), with_none(error)]
+            for arm, mean, error in zip(arms, choice.mean, choice.error, strict=True)
+        ],
+        selection_metric=choice.metric,
         diverged=int(curve.diverged.sum()),
         updates=curve.updates.tolist(),
         interactions=(curve.updates * habit.num_envs * budget.num_steps).tolist(),
@@ -108,19 +124,6 @@ def evaluate(
         random_return=chance,
         reference_return=spec.reference_return,
     )
-
-
-def arm_scores(spec: TaskSpec, curve: Curve) -> np.ndarray:
-    """f32 [N]: what arms are chosen by, late in life.
-
-    Reward per step on the published suite, whose long episodes may not finish. Elsewhere the
-    return, since some environments pay by the step (CartPole); where no episode finished, a life
-    ranks below those with one.
-    """
-    if spec.suite == "published":
-        return late_rewards(curve)
-    returns = late_returns(curve)
-    return np.where(np.isnan(returns), np.nan_to_num(late_rewards(curve)) - 1e6, returns)
 
 
 def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from metatest.comparison import ERRORS, Comparison, by_row, counts
 from metatest.results import Result
 from metatest.statistics import LEVEL, RESAMPLES, Interval, Summary
 
@@ -46,6 +47,7 @@ def page(
     runs: dict[str, list[Result]],
     records: dict[str, dict[str, Any]],
     summaries: list[Summary],
+    comparisons: list[Comparison],
     pooled: dict[str, Interval],
     curves: Path,
     videos: list[Path],
@@ -57,7 +59,8 @@ def page(
         f'<p class="lead">{environments} environment{"s"[: environments != 1]}, fresh agents, last '
         "tenth of their lives</p>",
         "<h2>Results</h2>",
-        f'<div class="scroll">{_table(summaries)}</div>',
+        f'<div class="scroll">{_table(summaries, comparisons)}</div>',
+        _verdicts(comparisons),
         _aggregate(pooled),
         "<h2>Learning curves</h2>",
         f'<img alt="Learning curves, one panel an environment" src="{_data(curves, "png")}">',
@@ -87,12 +90,13 @@ def decimals(value: float) -> int:
     return 4 if abs(value) < 0.1 else 3 if abs(value) < 10 else 1
 
 
-def _table(summaries: list[Summary]) -> str:
+def _table(summaries: list[Summary], comparisons: list[Comparison]) -> str:
     several = len({s.run for s in summaries}) > 1
     headings = ["environment", *(["run"] if several else []), "algorithm"]
     text = len(headings)
-    headings += ["mean", "s.e.", "IQM", "95% interval", "random", "normalised", "P(better)"]
-    headings += ["lr", "α<sub>y</sub>", "seeds"]
+    headings += ["mean", "s.e.", "verdict", "IQM", "95% interval", "random", "normalised"]
+    headings += ["P(better)", "steps", "lr", "α<sub>y</sub>", "seeds"]
+    compared = by_row(comparisons)
     head = "".join(f"<th{_text(i < text)}>{h}</th>" for i, h in enumerate(headings))
     rows, before = [], None
     for s in summaries:
@@ -103,9 +107,10 @@ def _table(summaries: list[Summary]) -> str:
         seeds = f"{s.seeds}" + (f", {s.diverged} diverged" if s.diverged else "")
         cells = [escape(env) if s.env != before else ""]
         cells += ([escape(s.run)] if several else []) + [escape(s.algorithm)]
-        figures = [number(s.mean), number(s.standard_error), number(s.iqm.value)]
+        verdict = "<br>".join(map(_verdict, compared.get((s.run, s.env, s.algorithm), ())))
+        figures = [number(s.mean), number(s.standard_error), verdict, number(s.iqm.value)]
         figures += [_bounds(s.iqm), number(s.random), number(s.normalised_mean), better or "–"]
-        figures += [f"{s.learning_rate:g}", f"{s.kl_cost:g}", seeds]
+        figures += [f"{s.steps:,}", f"{s.learning_rate:g}", f"{s.kl_cost:g}", seeds]
         best = _is_best(s)
         row = "".join(f'<td class="text">{c}</td>' for c in cells)
         row += "".join(
@@ -124,9 +129,30 @@ def _text(yes: bool) -> str:
 
 
 def _is_best(summary: Summary) -> bool:
-    """Better than every other, and by more than the interval's width of doubt."""
+    """Better than every other at equal steps, by more than the interval's width of doubt."""
     others = summary.improvement.values()
-    return bool(others) and all(v.low is not None and v.low > 0.5 for v in others)
+    return (
+        summary.equal_budgets
+        and bool(others)
+        and all(v.low is not None and v.low > 0.5 for v in others)
+    )
+
+
+def _verdict(c: Comparison) -> str:
+    if c.difference is None or c.standard_error is None:
+        return escape(c.words())
+    difference = f"{'−' if c.difference < 0 else '+'}{number(abs(c.difference))}"
+    return f"{escape(c.words())} <span class=dim>{difference} ± {number(c.standard_error)}</span>"
+
+
+def _verdicts(comparisons: list[Comparison]) -> str:
+    sentences = [
+        f"{row['algorithm']} against {row['baseline']}: better on {row['better']}, equal on "
+        f"{row['equal']}, worse on {row['worse']}"
+        + (f", undecided on {row['undecided']}" if row["undecided"] else "")
+        for row in counts(comparisons)
+    ]
+    return f"<p>{'<br>'.join(map(escape, sentences))}</p>" if sentences else ""
 
 
 def _interval(interval: Interval) -> str:
@@ -167,19 +193,19 @@ def _videos(videos: list[Path]) -> str:
 
 
 def _arms(result: Result) -> str:
-    chosen = (result.learning_rate, result.kl_cost)
+    chosen, metric = (result.learning_rate, result.kl_cost), result.selection_metric or "score"
     rows = "".join(
         f"<tr><td>{lr:g}</td><td>{kl:g}</td>"
         f"<td{' class=best' if (lr, kl) == chosen else ''}>{'diverged' if x is None else number(x)}"
-        "</td></tr>"
-        for lr, kl, x in result.selection
+        f"</td><td>{number(error[0] if error else None)}</td></tr>"
+        for lr, kl, x, *error in result.selection
         if lr is not None and kl is not None
     )
     return (
         f"<details><summary>{escape(result.env)}, {escape(result.algorithm)}: "
         f"{len(result.selection)} arms, {result.num_envs} environments, γ {result.gamma:g}, "
         f"rewards × {result.reward_scale:g}</summary><table><thead><tr><th>lr</th>"
-        "<th>α<sub>y</sub></th><th>late score on selection seeds</th></tr></thead>"
+        f"<th>α<sub>y</sub></th><th>late {metric} on selection seeds</th><th>s.e.</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></details>"
     )
 
@@ -202,11 +228,15 @@ def _record(name: str, record: dict[str, Any]) -> str:
 def _notes() -> str:
     return (
         "<h2>How the figures are made</h2><p>Every algorithm's best arm is chosen on seeds that "
-        "are not among those reported. Figures are means over the last tenth of life. IQM is the "
+        "are not among those reported. Figures are means over the last tenth of life. A verdict "
+        "compares the first algorithm with another: better or worse where the means differ by more "
+        f"than {ERRORS:g} standard errors of the difference, else equal; none where one was given "
+        "more steps than the other by more than an update. IQM is the "
         f"mean of the middle half of the seeds; intervals are {LEVEL:.0%} percentile bootstraps of "
         f"{RESAMPLES:,} resamples of seeds (none for a single seed). P(better) is the share of "
         "pairs of seeds in which this algorithm's is ahead, ties by half. A mean is marked where "
-        "the interval of P(better) against every other algorithm lies above one half.</p>"
+        "the interval of P(better) against every other algorithm lies above one half and all were "
+        "given the same steps.</p>"
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -13,13 +14,21 @@ from matplotlib.axes import Axes
 from rich.table import Table
 
 from lpg.storage import write_atomically
+from metatest.comparison import Comparison, by_row, compare, counts
 from metatest.html import decimals, page
 from metatest.results import Result, load_results
 from metatest.run_record import read_record
 from metatest.statistics import Interval, Summary, aggregate, summarise
 
 
-def write_report(output: Path, run_dirs: list[Path]) -> list[Summary]:
+class Report(NamedTuple):
+    """What the figures of a report are."""
+
+    summaries: list[Summary]
+    comparisons: list[Comparison]
+
+
+def write_report(output: Path, run_dirs: list[Path]) -> Report:
     """Write curves.png, summary.json and report.html to `output` from what the runs hold.
 
     Raises ValueError for a run that cannot be read, OSError where `output` refuses.
@@ -29,16 +38,18 @@ def write_report(output: Path, run_dirs: list[Path]) -> list[Summary]:
     if not any(runs.values()):
         raise ValueError(f"There are no results in {run_dirs[0]} yet; run metatest first.")
     records = {name: read_record(path) for name, path in zip(names, run_dirs, strict=True)}
-    summaries, pooled = summarise(runs), aggregate(runs)
+    summaries, comparisons, pooled = summarise(runs), compare(runs), aggregate(runs)
     output.mkdir(parents=True, exist_ok=True)
     draw_curves(runs, output / "curves.png")
-    numbers = {"rows": [asdict(s) for s in summaries]}
+    numbers: dict[str, Any] = {"rows": [asdict(s) for s in summaries]}
+    numbers["comparisons"] = [asdict(c) for c in comparisons]
+    numbers["verdicts"] = counts(comparisons)
     numbers["aggregate"] = [{"algorithm": k, **asdict(v)} for k, v in pooled.items()]
     write_atomically(output / "summary.json", (json.dumps(numbers, indent=1) + "\n").encode())
     videos = [gif for path in run_dirs for gif in sorted((path / "videos").glob("*.gif"))]
-    text = page(runs, records, summaries, pooled, output / "curves.png", videos)
+    text = page(runs, records, summaries, comparisons, pooled, output / "curves.png", videos)
     write_atomically(output / "report.html", text.encode())
-    return summaries
+    return Report(summaries, comparisons)
 
 
 def _names(run_dirs: list[Path]) -> list[str]:
@@ -63,20 +74,24 @@ def interval_cell(interval: Interval) -> str:
     return f"{cell(interval.value)} [{cell(interval.low)}, {cell(interval.high)}]"
 
 
-def as_table(summaries: list[Summary]) -> Table:
+def as_table(report: Report) -> Table:
+    """For the console; cells fold where it is narrow, so that none is cut."""
+    summaries, compared = report.summaries, by_row(report.comparisons)
     table = Table(title="Fresh agents, last tenth of life", show_lines=False)
     several = len({s.run for s in summaries}) > 1
     headings = ["environment", "algorithm", "lr", "alpha_y", "mean ± s.e.", "IQM [95%]"]
-    headings += ["random", "seeds"]
+    headings += ["verdict", "random", "steps", "seeds"]
     for heading in (["run"] if several else []) + headings:
-        table.add_column(heading, justify="left" if len(table.columns) < 2 + several else "right")
+        justify = "left" if len(table.columns) < 2 + several else "right"
+        table.add_column(heading, justify=justify, overflow="fold")
     for s in summaries:
         env = s.env if s.metric == "return" else f"{s.env} (reward/step)"
         seeds = f"{s.seeds}" + (f" ({s.diverged} diverged)" if s.diverged else "")
+        verdicts = "\n".join(c.words() for c in compared.get((s.run, s.env, s.algorithm), ()))
         table.add_row(
             *([s.run] if several else []), env, s.algorithm, f"{s.learning_rate:g}",
             f"{s.kl_cost:g}", cell(s.mean, s.standard_error), interval_cell(s.iqm),
-            cell(s.random), seeds,
+            verdicts, cell(s.random), f"{s.steps:,}", seeds,
         )  # fmt: skip
     return table
 

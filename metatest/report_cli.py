@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     try:
         if not command.runs:
             raise ValueError("Name at least one run directory: metatest report RUN...")
-        summaries = write_report(command.output, list(command.runs))
+        report = write_report(command.output, list(command.runs))
     except ValueError as error:
         print(f"metatest report: {error}", file=sys.stderr)
         return 2
@@ -39,6 +39,6 @@ def main(arguments: list[str]) -> int:
         )
         return 1
     console = Console()
-    console.print(as_table(summaries))
+    console.print(as_table(report))
     console.print(f"Report: {command.output / 'report.html'}")
     return 0

@@ -24,7 +24,8 @@ class Result:
     num_envs: int  # parallel environments of one agent
     gamma: float  # discount factor
     reward_scale: float  # of the rewards learned from
-    # [learning rate, kl cost, late reward per step] of every arm; None where an agent diverged
+    # [learning rate, kl cost, late mean, its standard error] of every arm; no mean where an agent
+    # diverged, no error for a single agent, and none at all on Atari
     selection: list[list[float | None]]
     diverged: int  # agents among the S that ended with non-finite parameters
     updates: list[int]  # [P] agent updates done
@@ -35,6 +36,16 @@ class Result:
     late_return: list[float | None]  # [S] mean over the log points of the last tenth
     random_return: float | None  # of a uniformly random policy, where known
     reference_return: float | None  # what 1.0 means in normalised scores: optimum, best or human
+    selection_metric: str | None = None  # of the late means: "return", or "reward per step"
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of one agent's whole life."""
+        return self.interactions[-1]
+
+    @property
+    def steps_per_update(self) -> int:
+        return self.interactions[-1] // self.updates[-1]
 
     def normalised(self) -> list[float | None]:
         """[S] (late return - random) / (reference - random); Nones where unknown."""
@@ -65,7 +76,7 @@ def load_results(run_dir: Path) -> list[Result]:
 def _parse(path: Path, number: int, line: str) -> Result:
     try:
         row = json.loads(line)
-        return Result(**{field.name: row[field.name] for field in fields(Result)})
+        return Result(**{f.name: row[f.name] for f in fields(Result) if f.name in row})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"Line {number} of {path} is not a result that this version can read; "

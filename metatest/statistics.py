@@ -33,6 +33,7 @@ class Summary:
     learning_rate: float
     kl_cost: float
     metric: str  # "return", or "reward per step" where a seed finished no episode
+    steps: int  # environment steps of one agent's life
     seeds: int
     diverged: int
     mean: float
@@ -42,6 +43,12 @@ class Summary:
     normalised_mean: float | None
     # per other algorithm of the environment: probability that a run of this one does better
     improvement: dict[str, Interval]
+    equal_budgets: bool  # every other algorithm of the environment was given the same steps
+
+
+def same_budget(one: Result, other: Result) -> bool:
+    """Equal environment steps of one agent, but for rounding to whole updates."""
+    return abs(one.steps - other.steps) <= max(one.steps_per_update, other.steps_per_update)
 
 
 def scores(result: Result) -> tuple[str, np.ndarray]:
@@ -49,6 +56,13 @@ def scores(result: Result) -> tuple[str, np.ndarray]:
     if all(value is not None for value in result.late_return):
         return "return", np.array(result.late_return, float)
     return "reward per step", np.array(result.late_reward_per_step, float)
+
+
+def standard_error(values: np.ndarray) -> float | None:
+    """Of the mean of values [S]; None for a single one, or where any is not finite."""
+    if len(values) < 2 or not _finite(values):
+        return None
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> Any:
@@ -84,17 +98,18 @@ def summarise(runs: dict[str, list[Result]]) -> list[Summary]:
     for run, result in rows:
         metric, values = scores(result)
         others = {
-            _label(other_run, other, run): scores(other)
+            label(other_run, other, run): other
             for other_run, other in rows
             if other.env == result.env and other is not result
         }
         improvement = {
             name: interval(values, theirs, statistic=improvement_probability)
-            for name, (their_metric, theirs) in others.items()
+            for name, (their_metric, theirs) in zip(
+                others, map(scores, others.values()), strict=True
+            )
             if their_metric == metric
         }
         normalised = [v for v in result.normalised() if v is not None]
-        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
         summaries.append(
             Summary(
                 run,
@@ -104,14 +119,16 @@ def summarise(runs: dict[str, list[Result]]) -> list[Summary]:
                 result.learning_rate,
                 result.kl_cost,
                 metric,
+                result.steps,
                 len(values),
                 result.diverged,
                 float(values.mean()),
-                None if error is None else float(error),
+                standard_error(values),
                 interval(values, statistic=interquartile_mean),
                 result.random_return if metric == "return" else None,
                 float(np.mean(normalised)) if len(normalised) == len(values) else None,
                 improvement,
+                all(same_budget(result, other) for other in others.values()),
             )  # fmt: skip
         )
     return summaries
@@ -137,7 +154,8 @@ def aggregate(runs: dict[str, list[Result]]) -> dict[str, Interval]:
     return {n: interval(*s, statistic=pooled) for n, s in found.items() if len(s) > 1}
 
 
-def _label(other_run: str, other: Result, run: str) -> str:
+def label(other_run: str, other: Result, run: str) -> str:
+    """What the result `other` is called beside one of `run`."""
     return other.algorithm if other_run == run else f"{other_run}: {other.algorithm}"
 
 

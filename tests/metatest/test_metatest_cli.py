@@ -29,15 +29,23 @@ def run(monkeypatch, *arguments):
 def test_writes_results_and_curves(rule_file, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     run(
-        monkeypatch, "--rule", rule_file, "--envs", "short", "--seeds", 2, "--updates", 6,
+        monkeypatch, "--rule", rule_file, "--envs", "short", "--seeds", 2, "--steps", 480,
         "--num-envs", 4, "--run-dir", out, "--baselines", "a2c",
     )  # fmt: skip
     results = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [(r["env"], r["algorithm"]) for r in results] == [("short", "lpg"), ("short", "a2c")]
     assert [len(r["selection"]) for r in results] == [9, 9]
+    assert all(len(arm) == 4 and arm[3] > 0 for r in results for arm in r["selection"])
+    assert [r["interactions"][-1] for r in results] == [480, 480]
     assert all(len(r["late_reward_per_step"]) == 2 for r in results)
     assert (out / "curves.png").stat().st_size > 1000
-    assert "a2c" in capsys.readouterr().out
+    numbers = json.loads((out / "summary.json").read_text())
+    (found,) = numbers["comparisons"]
+    assert (found["env"], found["baseline"], found["steps"]) == ("short", "a2c", 480)
+    assert found["verdict"] in ("better", "equal", "worse")
+    assert numbers["verdicts"][0][found["verdict"]] == 1
+    shown = capsys.readouterr().out
+    assert "a2c" in shown and "480" in shown
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,7 @@ def test_writes_results_and_curves(rule_file, tmp_path, monkeypatch, capsys):
         ({"--envs": "Pong"}, "Unknown environment 'Pong'"),
         ({"--baselines": "ppo"}, "Unknown baseline 'ppo'"),
         ({"--seeds": "0"}, "seeds must be at least 1"),
+        ({"--steps": "1279"}, "1,279 steps are less than one update of lpg on short"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

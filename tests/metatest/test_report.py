@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from test_statistics import result
 
 from metatest import report_cli
-from metatest.report import write_report
+from metatest.report import as_table, write_report
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "recompute_report.py"
 VOID = {"meta", "img", "br"}
@@ -63,6 +64,37 @@ def test_page_is_well_formed_self_contained_and_escaped(run):
     assert "<script" not in text and "<script>env" in checker.words
     assert "metatest --rule <x>" in checker.words
     assert 'class="best">5.250' in text  # lpg's mean: every seed above every one of a2c
+    # Sum of squared deviations over 3 x 4: 20.75 / 12 + 1.1875 / 12 = 1.352 squared.
+    assert "better than a2c " in checker.words and "+3.375 ± 1.352" in checker.words
+    assert "lpg against a2c: better on 1, equal on 0, worse on 0" in checker.words
+
+
+def test_no_mean_is_marked_where_budgets_differ(run):
+    rows = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+    rows[1] |= {"updates": [10], "interactions": [100]}  # an update is 10 steps for either
+    (run / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    write_report(run, [run])
+    text = (run / "report.html").read_text()
+    assert 'class="best">5.250' not in text and "unequal steps (a2c)" in text
+    assert "<td>100</td>" in text
+
+
+def test_console_table_is_whole_in_eighty_columns(run, capsys):
+    """Folded, nothing cut: the letters of every cell are all there."""
+    report = write_report(run, [run])
+    Console(width=80).print(as_table(report))
+    shown = capsys.readouterr().out
+    assert "…" not in shown and max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_line_without_errors_of_the_arms_can_be_read(run):
+    """As written before arms had them."""
+    rows = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["selection_metric"]
+    (run / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    write_report(run, [run])
+    assert "late score on selection seeds" in (run / "report.html").read_text()
 
 
 def test_independent_script_agrees_and_notices_a_change(run):

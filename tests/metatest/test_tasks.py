@@ -14,9 +14,9 @@ from lpg.baseline_rule import LPGWithBaseline
 from lpg.learned_rule import LPG
 from lpg.rule import Heads
 from metatest.algorithms import Algorithm, a2c
-from metatest.evaluate import Budget, arm_scores, evaluate, make_task, setting
+from metatest.evaluate import Budget, evaluate, make_task, setting
 from metatest.tasks import Overrides, find_task, random_return
-from metatest.train_agent import Curve, train
+from metatest.train_agent import train
 
 RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_is_refused(name, message):
 
 def test_own_environment_by_import_path_end_to_end():
     spec = find_task(f"{Corridor.__module__}:Corridor")
-    budget = Budget(seeds=2, selection_seeds=1, updates=120, num_envs=8, num_steps=5)
+    budget = Budget(seeds=2, selection_seeds=1, steps=4800, num_envs=8, num_steps=5)
     result = evaluate(a2c(), spec, budget)
     assert result.suite == "gymnax" and len(result.selection) == 12
     assert result.random_return == pytest.approx(2.5, abs=0.15)  # 12,800 episodes, sd 1.1
@@ -106,7 +106,7 @@ def test_own_environment_by_import_path_end_to_end():
 
 def test_reward_scale_reaches_the_rule_but_not_the_figures():
     spec = find_task(f"{Corridor.__module__}:Corridor")
-    budget = Budget(updates=1, num_envs=8, num_steps=5)
+    budget = Budget(num_envs=8, num_steps=5)
     curves = []
     for scale in (1.0, 0.0 + 1e-9):
         task = make_task(a2c(), spec, replace(budget, reward_scale=scale))
@@ -125,15 +125,6 @@ def test_baseline_head_is_asked_of_the_agent():
     assert task.agent.heads == Heads(logits=2, prediction=3, value=1)
 
 
-def test_arms_on_gymnax_are_chosen_by_return():
-    """Reward per step would favour the second life; the third finished no episode."""
-    curve = Curve(
-        np.array([10]), np.array([[0.1, 0.9, 5.0]]), np.array([[2.0, 1.0, np.nan]]), np.zeros(3)
-    )
-    assert np.argsort(arm_scores(find_task("CartPole-v1"), curve)).tolist() == [2, 1, 0]
-    assert np.argsort(arm_scores(find_task("short"), curve)).tolist() == [0, 1, 2]
-
-
 def test_random_return_of_a_fair_corridor():
     spec = find_task(f"{Corridor.__module__}:Corridor")
     assert random_return(spec, jax.random.key(0)) == pytest.approx(2.5, abs=0.06)  # 4.5 sigma
@@ -147,4 +138,17 @@ def test_algorithms_train_by_their_own_habits_unless_told_otherwise():
         assert setting(algorithm, find_task("short"), Budget()) == (781, (64, 0.995, 1.0))
         told = Budget(num_envs=4, gamma=0.9, reward_scale=2.0)
         assert setting(algorithm, cartpole, told) == (6400, (4, 0.9, 2.0))
-    assert setting(a2c(), cartpole, Budget(updates=7)).updates == 7
+
+
+def test_budgets_are_equal_steps_to_within_an_update():
+    """100,000 steps: 78 updates of 64 x 20 are 99,840, 625 of A2C's 8 x 20 are 100,000."""
+    learned, cartpole = Algorithm("lpg", RULE, None), find_task("CartPole-v1")
+    budget = Budget(steps=100_000)
+    assert setting(learned, cartpole, budget).updates == 78
+    assert setting(a2c(), cartpole, budget).updates == 625
+    assert setting(learned, cartpole, Budget(steps=101_000)).updates == 79  # 101,120 is nearest
+    assert setting(a2c(), cartpole, Budget(steps=1279)).updates == 8
+    with pytest.raises(ValueError, match=r"1,279 steps are less than one update of lpg .* 1,280"):
+        setting(learned, cartpole, Budget(steps=1279))
+    with pytest.raises(ValueError, match="512,000 steps are less than one update"):
+        setting(a2c(), cartpole, Budget(num_envs=30_000))

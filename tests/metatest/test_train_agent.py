@@ -16,7 +16,7 @@ from metatest.results import late_rewards
 from metatest.tasks import find_task
 from metatest.train_agent import Curve, train
 
-BUDGET = Budget(seeds=3, selection_seeds=1, updates=120, num_envs=16)
+BUDGET = Budget(seeds=3, selection_seeds=1, steps=120 * 16 * 20, num_envs=16)
 
 
 def test_a2c_masters_the_short_chain():
@@ -26,6 +26,7 @@ def test_a2c_masters_the_short_chain():
     assert len(result.selection) == 9 and len(result.late_reward_per_step) == 3
     chosen = max((arm for arm in result.selection if arm[2] is not None), key=lambda arm: arm[2])
     assert (result.learning_rate, result.kl_cost) == (chosen[0], chosen[1])
+    assert (result.selection_metric, result.steps) == ("return", 120 * 16 * 20)
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class Silent(LPG):
 def test_a_rule_that_asks_for_nothing_teaches_nothing():
     rule = Silent(hidden_size=4, prediction_size=5, embedding_size=2)
     algorithm = Algorithm("silent", rule, ())
-    budget = replace(BUDGET, updates=60)
-    task = make_task(algorithm, find_task("short"), budget)
+    task = make_task(algorithm, find_task("short"), BUDGET)
     curve = train(
         task, jax.random.key(0), np.full(4, 80.0), np.full(4, 1.0), 0.99, 60, num_points=1
     )
@@ -76,19 +76,19 @@ def test_diverged_agents_are_reported(task):
 
 
 def test_an_arm_that_diverges_is_never_chosen(monkeypatch):
-    """The first arm's agents diverge with the best reward; the third is the best that remains."""
+    """The first arm's agents diverge with the best return; the third is the best that remains."""
     spec = replace(find_task("short"), learning_rates=(20.0, 40.0, 80.0), kl_costs=(0.5,))
 
     def planted(task, key, rates, *rest, **options):
         n = len(rates)
-        rewards = np.array([[9.0, 1.0, 2.0]]) if n == 3 else np.ones((1, n))
+        returns = np.array([[9.0, 1.0, 2.0]]) if n == 3 else np.ones((1, n))
         diverged = np.array([True, False, False]) if n == 3 else np.zeros(n, bool)
-        return Curve(np.array([4]), rewards, np.zeros((1, n)), diverged)
+        return Curve(np.array([4]), np.zeros((1, n)), returns, diverged)
 
     monkeypatch.setattr(evaluate_module, "train", planted)
     result = evaluate(a2c(), spec, replace(BUDGET, seeds=2))
     assert result.learning_rate == 80.0
-    assert [arm[2] for arm in result.selection] == [None, 1.0, 2.0]
+    assert [arm[2:] for arm in result.selection] == [[None, None], [1.0, None], [2.0, None]]
 
     def all_diverge(*arguments, **options):
         return planted(*arguments, **options)._replace(diverged=np.ones(3, bool))
@@ -107,7 +107,7 @@ def test_late_rewards_weigh_points_by_their_length():
 
 
 @pytest.mark.parametrize(
-    "change", [{"seeds": 0}, {"updates": 0}, {"gamma": 1.0}, {"selection_seeds": 0}]
+    "change", [{"seeds": 0}, {"steps": 0}, {"gamma": 1.0}, {"selection_seeds": 0}]
 )
 def test_budget_refuses_nonsense(change):
     with pytest.raises(ValueError, match=next(iter(change))):
