@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from rich import box
 from rich.table import Table
 
 from lpg.storage import write_atomically
@@ -18,7 +19,7 @@ from metatest.comparison import Comparison, by_row, compare, counts
 from metatest.html import decimals, page
 from metatest.results import Result, load_results
 from metatest.run_record import read_record
-from metatest.statistics import Interval, Summary, aggregate, summarise
+from metatest.statistics import Summary, aggregate, summarise
 
 
 class Report(NamedTuple):
@@ -68,30 +69,27 @@ def cell(value: float | None, error: float | None = None) -> str:
     return f"{value:.{digits}f}" + ("" if error is None else f" ±{error:.{digits}f}")
 
 
-def interval_cell(interval: Interval) -> str:
-    if interval.low is None:
-        return cell(interval.value)
-    return f"{cell(interval.value)} [{cell(interval.low)}, {cell(interval.high)}]"
-
-
 def as_table(report: Report) -> Table:
-    """For the console; cells fold where it is narrow, so that none is cut."""
+    """For the console; figures stay whole where it is narrow, and names fold."""
     summaries, compared = report.summaries, by_row(report.comparisons)
-    table = Table(title="Fresh agents, last tenth of life", show_lines=False)
+    table = Table(
+        title="Fresh agents, last tenth of life", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        show_edge=False,
+    )  # fmt: skip
     several = len({s.run for s in summaries}) > 1
-    headings = ["environment", "algorithm", "lr", "alpha_y", "mean ± s.e.", "IQM [95%]"]
-    headings += ["verdict", "random", "steps", "seeds"]
-    for heading in (["run"] if several else []) + headings:
-        justify = "left" if len(table.columns) < 2 + several else "right"
-        table.add_column(heading, justify=justify, overflow="fold")
+    for heading in (["run"] if several else []) + ["environment", "algorithm"]:
+        table.add_column(heading, overflow="fold")
+    table.add_column("verdict", overflow="fold")
+    for heading in ("mean ± s.e.", "random", "lr, alpha_y", "steps", "seeds"):
+        table.add_column(heading, justify="right", no_wrap=heading != "seeds")
     for s in summaries:
         env = s.env if s.metric == "return" else f"{s.env} (reward/step)"
         seeds = f"{s.seeds}" + (f" ({s.diverged} diverged)" if s.diverged else "")
         verdicts = "\n".join(c.words() for c in compared.get((s.run, s.env, s.algorithm), ()))
         table.add_row(
-            *([s.run] if several else []), env, s.algorithm, f"{s.learning_rate:g}",
-            f"{s.kl_cost:g}", cell(s.mean, s.standard_error), interval_cell(s.iqm),
-            verdicts, cell(s.random), f"{s.steps:,}", seeds,
+            *([s.run] if several else []), env, s.algorithm, verdicts,
+            cell(s.mean, s.standard_error), cell(s.random), f"{s.learning_rate:g}, {s.kl_cost:g}",
+            f"{s.steps:,}", seeds,
         )  # fmt: skip
     return table
 

@@ -15,6 +15,7 @@ from metatest import report_cli
 from metatest.report import as_table, write_report
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "recompute_report.py"
+LIFE = {"updates": [2344], "interactions": [3_000_320], "learning_rate": 5e-4}
 VOID = {"meta", "img", "br"}
 
 
@@ -79,12 +80,19 @@ def test_no_mean_is_marked_where_budgets_differ(run):
     assert "<td>100</td>" in text
 
 
-def test_console_table_is_whole_in_eighty_columns(run, capsys):
-    """Folded, nothing cut: the letters of every cell are all there."""
-    report = write_report(run, [run])
-    Console(width=80).print(as_table(report))
+def test_console_table_is_whole_in_eighty_columns(tmp_path, capsys):
+    """With names and figures as long as they come: names fold, figures stand in one line."""
+    name = "longer_horizon"
+    results = [
+        replace(result(name, "lpg-tabular", [-1234.5, -1230.0], random=-1200.0), **LIFE),
+        replace(result(name, "a2c", [-1234.5, -1230.0], random=-1200.0), **LIFE),
+    ]
+    run = make_run(tmp_path / "run", results)
+    Console(width=80).print(as_table(write_report(run, [run])))
     shown = capsys.readouterr().out
     assert "…" not in shown and max(map(len, shown.splitlines())) <= 80
+    assert shown.count("-1232.2 ±2.2") == shown.count("3,000,320") == 2
+    assert shown.count("0.0005, 0.5") == 2 and "equal " in shown and "to a2c" in shown
 
 
 def test_a_line_without_errors_of_the_arms_can_be_read(run):
