@@ -64,8 +64,8 @@ def setting(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Setting:
     if steps < each:
         raise ValueError(
             f"{steps:,} steps are less than one update of {algorithm.name} on {spec.name} "
-            f"({habit.num_envs} environments x {budget.num_steps} steps = {each:,}); give more "
-            "--steps, or fewer with --num-envs or --num-steps."
+            f"({habit.num_envs} environments x {budget.num_steps} steps = {each:,}); raise "
+            "--steps, or lower --num-envs or --num-steps."
         )
     return Setting(round(steps / each), habit)
 

@@ -94,8 +94,8 @@ def _table(summaries: list[Summary], comparisons: list[Comparison]) -> str:
     several = len({s.run for s in summaries}) > 1
     headings = ["environment", *(["run"] if several else []), "algorithm"]
     text = len(headings)
-    headings += ["mean", "s.e.", "verdict", "IQM", "95% interval", "random", "normalised"]
-    headings += ["P(better)", "steps", "lr", "α<sub>y</sub>", "seeds"]
+    headings += ["mean ± s.e.", "verdict", "IQM, 95% interval", "random", "normalised"]
+    headings += ["P(better)", "steps", "lr, α<sub>y</sub>", "seeds"]
     compared = by_row(comparisons)
     head = "".join(f"<th{_text(i < text)}>{h}</th>" for i, h in enumerate(headings))
     rows, before = [], None
@@ -108,9 +108,10 @@ def _table(summaries: list[Summary], comparisons: list[Comparison]) -> str:
         cells = [escape(env) if s.env != before else ""]
         cells += ([escape(s.run)] if several else []) + [escape(s.algorithm)]
         verdict = "<br>".join(map(_verdict, compared.get((s.run, s.env, s.algorithm), ())))
-        figures = [number(s.mean), number(s.standard_error), verdict, number(s.iqm.value)]
-        figures += [_bounds(s.iqm), number(s.random), number(s.normalised_mean), better or "–"]
-        figures += [f"{s.steps:,}", f"{s.learning_rate:g}", f"{s.kl_cost:g}", seeds]
+        figures = [_with_dim(number(s.mean), f"± {number(s.standard_error)}"), verdict]
+        figures += [_with_dim(number(s.iqm.value), _bounds(s.iqm)), number(s.random)]
+        figures += [number(s.normalised_mean), better or "–", f"{s.steps:,}"]
+        figures += [f"{s.learning_rate:g}, {s.kl_cost:g}", seeds]
         best = _is_best(s)
         row = "".join(f'<td class="text">{c}</td>' for c in cells)
         row += "".join(
@@ -142,7 +143,11 @@ def _verdict(c: Comparison) -> str:
     if c.difference is None or c.standard_error is None:
         return escape(c.words())
     difference = f"{'−' if c.difference < 0 else '+'}{number(abs(c.difference))}"
-    return f"{escape(c.words())} <span class=dim>{difference} ± {number(c.standard_error)}</span>"
+    return _with_dim(escape(c.words()), f"{difference} ± {number(c.standard_error)}")
+
+
+def _with_dim(text: str, beside: str) -> str:
+    return f"{text} <span class=dim>{beside}</span>"
 
 
 def _verdicts(comparisons: list[Comparison]) -> str:
@@ -158,7 +163,7 @@ def _verdicts(comparisons: list[Comparison]) -> str:
 def _interval(interval: Interval) -> str:
     if interval.low is None:
         return f"{interval.value:.2f}"
-    return f"{interval.value:.2f} <span class=dim>[{interval.low:.2f}, {interval.high:.2f}]</span>"
+    return _with_dim(f"{interval.value:.2f}", f"[{interval.low:.2f}, {interval.high:.2f}]")
 
 
 def _bounds(interval: Interval) -> str:

@@ -49,8 +49,9 @@ def test_equal_rewards_per_step_leave_it_to_the_returns_there_are(returns, best)
     assert choose_arm(curve(returns, np.ones(4)), 2).best == best
 
 
-def test_a_diverged_life_rules_its_arm_out_and_does_not_change_the_metric():
+@pytest.mark.parametrize("late", [9.0, NAN])
+def test_a_diverged_life_rules_its_arm_out_and_does_not_change_the_metric(late):
     diverged = [False, True, False, False]
-    choice = choose_arm(curve([9.0, NAN, 1.0, 2.0], [9.0, 9.0, 0.0, 0.0], diverged), 2)
+    choice = choose_arm(curve([9.0, late, 1.0, 2.0], [9.0, 9.0, 0.0, 0.0], diverged), 2)
     assert (choice.metric, choice.best) == ("return", 1)
     assert choice.mean.tolist() == [-np.inf, 1.5] and np.isnan(choice.error[0])
