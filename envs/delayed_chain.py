@@ -78,6 +78,10 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         del params
         return jnp.ones((2,), bool)
 
+    def right_action(self, state: DelayedChainState) -> Array:
+        """The action that the start of the state's episode calls for."""
+        return state.correct_action
+
     def count_states(self, params: DelayedChainParams) -> Array:
         return 4 * params.length - 2
 

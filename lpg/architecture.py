@@ -27,6 +27,8 @@ class StoredArchitecture:
     head_activation: HeadActivation
     precision: Precision
     fused_lstm: bool
+    # Fields that say how to compute a rule, or how to train it, and not what it is.
+    not_stored: ClassVar[tuple[str, ...]] = ("precision", "fused_lstm")
 
     def refuse_unusable(self, *sizes: str) -> None:
         """Raise ValueError for sizes below 1, unknown choices and a kernel of another device."""
@@ -68,11 +70,23 @@ class StoredArchitecture:
         )
         return self.network.init(key, inputs)["params"]
 
+    def published(self: Rule) -> Rule:
+        """The rule that a file holds: the same function by the paper's network."""
+        return self
+
+    def publish(self, rule_params: RuleParams) -> RuleParams:
+        """The parameters with which `published()` computes what this rule does with these."""
+        return rule_params
+
+    def unpublish(self, rule_params: RuleParams) -> RuleParams:
+        """The inverse of `publish`."""
+        return rule_params
+
     def architecture(self) -> dict[str, Any]:
         """Plain JSON for a rule file's header; `from_architecture` reads it back."""
         fields = asdict(self)  # type: ignore[call-overload] - a dataclass
-        for how_to_compute in ("precision", "fused_lstm"):
-            del fields[how_to_compute]  # not what the rule is
+        for name in self.not_stored:
+            del fields[name]
         return {"rule": self.kind, **fields}
 
     @classmethod

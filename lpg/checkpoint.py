@@ -138,6 +138,40 @@ class Checkpoints:
         )
 
 
+def newest_leaves(run_dir: Path) -> dict[str, np.ndarray]:
+    """All leaves of a run's newest checkpoint by their path in the state, whatever made it.
+
+    Nothing is moved or written. Raises CheckpointError where there is none, or none intact.
+    """
+    directory = (run_dir / "checkpoints").absolute()
+    steps = sorted(
+        (int(f.name) for f in directory.glob("[0-9]*") if f.name.isdigit()), reverse=True
+    )
+    if not steps:
+        raise CheckpointError(
+            f"There is no checkpoint in {run_dir}; name a run directory with one."
+        )
+    handler = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    try:
+        _check_files(directory / str(steps[0]))
+        restored = handler.restore(
+            directory / str(steps[0]),
+            ocp.args.Composite(state=ocp.args.StandardRestore(), metadata=ocp.args.JsonRestore()),
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(
+            f"Checkpoint {steps[0]} of {run_dir} is damaged ({reason}); resume that run first, "
+            "which sets it aside, or name its rule.safetensors."
+        ) from error
+    leaves = {name: np.asarray(x) for name, x in restored["state"].items()}
+    if _digest(leaves) != restored["metadata"]["digest"]:
+        raise CheckpointError(
+            f"Checkpoint {steps[0]} of {run_dir} does not match its digest; name an intact run."
+        )
+    return leaves
+
+
 def _this_process_alone() -> ocp.options.MultiprocessingOptions:
     """orbax would have all processes of `jax.distributed` write together, and wait for them."""
     if jax.process_count() == 1:

@@ -1,7 +1,7 @@
 """Learned Policy Gradient as an `UpdateRule` (Oh et al. 2020, Eq. 2)."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from envs.trajectory import Trajectory
 from lpg.architecture import HeadActivation, Precision, StoredArchitecture
 from lpg.kl_divergence import kl_divergence
-from lpg.network import LPGNetwork
+from lpg.network import LPGNetwork, PredictionInput
 from lpg.rule import AgentOutputs, Heads, Hypers, RuleInputs, RuleParams, action_log_prob
 
 
@@ -34,14 +34,25 @@ class LPG(StoredArchitecture):
     hidden_size: int = 256  # LSTM units (B.1)
     prediction_size: int = 30  # m (section 4.1)
     embedding_size: int = 16  # phi: Dense(16)-Dense(1) (B.1)
+    prediction_input: PredictionInput = "y"
+    """What phi reads: y, as published and as in every rule file, or centred, m y - 1, which
+    is of order one and zero for a uniform y. Elements of y are near 1/m and nearly alike in all
+    states, and the return's gradient with respect to the y_hat head drowns."""
     head_activation: HeadActivation = "relu"  # between the LSTM and its heads
     precision: Precision = "auto"
     """Of the LSTM's activations and matmuls; auto is bfloat16 on GPU and TPU, float32 on CPU."""
     fused_lstm: bool = False
     """On TPU, the LSTM as one Pallas kernel (lpg/lstm_fused.py) instead of XLA's scan."""
 
+    not_stored: ClassVar[tuple[str, ...]] = (*StoredArchitecture.not_stored, "prediction_input")
+
     def __post_init__(self):
         self.refuse_unusable("hidden_size", "prediction_size", "embedding_size")
+        if self.prediction_input not in get_args(PredictionInput):
+            raise ValueError(
+                f"prediction_input must be one of {', '.join(get_args(PredictionInput))}, got "
+                f"{self.prediction_input!r}."
+            )
 
     @property
     def network(self) -> LPGNetwork:
@@ -49,8 +60,28 @@ class LPG(StoredArchitecture):
             hidden_size=self.hidden_size,
             prediction_size=self.prediction_size,
             embedding_size=self.embedding_size,
+            prediction_input=self.prediction_input,
             **self.layout(),
         )
+
+    def published(self) -> "LPG":
+        return replace(self, prediction_input="y")
+
+    def publish(self, rule_params: RuleParams) -> RuleParams:
+        """W (m y - 1) + b = (m W) y + (b - sum of W's rows): phi's first layer takes up what it
+        reads."""
+        if self.prediction_input == "y":
+            return rule_params
+        hidden = rule_params["phi"]["hidden"]
+        kernel = self.prediction_size * hidden["kernel"]
+        return _with_phi_hidden(rule_params, kernel, hidden["bias"] - hidden["kernel"].sum(axis=0))
+
+    def unpublish(self, rule_params: RuleParams) -> RuleParams:
+        if self.prediction_input == "y":
+            return rule_params
+        hidden = rule_params["phi"]["hidden"]
+        kernel = hidden["kernel"] / self.prediction_size
+        return _with_phi_hidden(rule_params, kernel, hidden["bias"] + kernel.sum(axis=0))
 
     def heads(self, num_actions: int) -> Heads:
         return Heads(logits=num_actions, prediction=self.prediction_size)
@@ -74,3 +105,8 @@ class LPG(StoredArchitecture):
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
         return jnp.mean(-log_prob * targets.pi_hat + hypers.kl_cost * kl)
+
+
+def _with_phi_hidden(rule_params: RuleParams, kernel: Any, bias: Any) -> RuleParams:
+    phi = {**rule_params["phi"], "hidden": {"kernel": kernel, "bias": bias}}
+    return {**rule_params, "phi": phi}

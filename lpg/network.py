@@ -18,6 +18,7 @@ from lpg.lstm import LSTMWeights, activate, lstm_feature_major, lstm_scan
 from lpg.lstm_fused import lstm_fused
 from lpg.rule import RuleInputs
 
+PredictionInput = Literal["y", "centred"]  # what phi reads: y, or m y - 1
 LSTMProgram = Literal["scan", "feature_major", "fused"]
 
 NUM_INPUTS = 6  # r_t, d_t, gamma, pi(a_t|s_t), outlook(s_t), d_t outlook(s_{t+1}) (section 3.1)
@@ -126,11 +127,15 @@ class LPGNetwork(RuleNetwork):
 
     prediction_size: int = 30
     embedding_size: int = 16
+    prediction_input: PredictionInput = "y"
 
     @nn.compact
     def __call__(self, inputs: RuleInputs) -> tuple[Float[Array, "T R"], Float[Array, "T R m"]]:
         embedding = PredictionEmbedding(self.embedding_size, name="phi")
-        outlook = embedding(jax.nn.softmax(inputs.prediction))
+        y = jax.nn.softmax(inputs.prediction)
+        if self.prediction_input == "centred":
+            y = self.prediction_size * y - 1.0
+        outlook = embedding(y)
         out = self._heads(inputs, outlook, pi_hat=1, y_hat=self.prediction_size)
         return out[..., 0], out[..., 1:]
 

@@ -13,6 +13,7 @@ from lpg.compilation_cache import enable_compilation_cache
 from lpg.learned_rule import LPG
 from metatrain.devices import UnevenLifetimesError
 from metatrain.distributed import Distributed, ProcessesError
+from metatrain.initial_rule import InitialRuleError
 from metatrain.memory import MemoryTooSmallError
 from metatrain.presets import PRESETS, MetaTrainConfig, with_rule
 from metatrain.processes import is_first
@@ -29,7 +30,7 @@ class Command:
     run_dir: Path
     """Where checkpoints, logs, curves and the rule go; a run found there is resumed."""
     preset: str = "paper"
-    """Values to start from: paper, paper_long, tabular, small or quick."""
+    """Values to start from: paper, paper_long, published, tabular, cpu, small or quick."""
     rule: str = LPG.kind
     """Kind of rule: lpg, or lpg_v, which has a TD(lambda) value in place of y (section 4.1)."""
     log_every: int = 10
@@ -70,7 +71,12 @@ def main() -> None:
     enable_compilation_cache()
     try:
         reached = train(command.config, options)
-    except (RunDirectoryError, UnevenLifetimesError, MemoryTooSmallError) as error:
+    except (
+        InitialRuleError,
+        RunDirectoryError,
+        UnevenLifetimesError,
+        MemoryTooSmallError,
+    ) as error:
         sys.exit(_fail(error, 2))
     except (CheckpointError, MetaTrainingDiverged, ProcessesError) as error:
         sys.exit(_fail(error, 1))

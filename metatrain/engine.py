@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Int
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Float, Int
 
 from lpg.rule import RuleParams, UpdateRule
 from metatrain import bandit as bandits
@@ -23,9 +25,13 @@ from metatrain.devices import (
     place,
     total,
 )
+from metatrain.initial_rule import InitialRule
 from metatrain.lifetime import LifetimeState, birth, stagger
+from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import Metrics, add, zero_metrics
 from metatrain.presets import MetaTrainConfig
+from metatrain.selection import Selection, averaged, chosen, nothing_selected
+from metatrain.shares import typical_after, typical_at_first, unmeasured
 from metatrain.turnover import (
     grow,
     lifetime_keys,
@@ -50,10 +56,29 @@ class EngineState(NamedTuple):
     meta_opt_state: Any  # Adam's on eta, with the counts of skipped meta-gradients
     lifetimes: tuple[LifetimeState, ...]  # per cohort, leading axis L
     bandits: tuple[BanditState, ...]  # per cohort
+    selection: Selection  # which eta the run exports
+    typical_shares: tuple[Float[Array, "K"], ...]  # per cohort, of the targets' cotangents
 
 
 # How the state lies on the devices: lifetimes are shared, all else is on each.
-SPECS = EngineState(REPLICATED, REPLICATED, REPLICATED, REPLICATED, SHARED, REPLICATED)
+SPECS = EngineState(
+    key=REPLICATED,
+    meta_step=REPLICATED,
+    rule_params=REPLICATED,
+    meta_opt_state=REPLICATED,
+    lifetimes=SHARED,
+    bandits=REPLICATED,
+    selection=REPLICATED,
+    typical_shares=REPLICATED,
+)
+
+
+class Windows(NamedTuple):
+    """What one window of every lifetime comes to, per cohort."""
+
+    lifetimes: tuple[LifetimeState, ...]  # after it
+    reports: tuple[CohortReport, ...]
+    shares: tuple[Float[Array, "L K"], ...]  # of the meta-gradient, as metatrain/shares.py has it
 
 
 class Engine:
@@ -87,6 +112,26 @@ class Engine:
         self.init = jax.jit(init)
         # The carry is donated: the state passed in must not be used again.
         self.run = jax.jit(run, donate_argnums=0)
+
+    def start_from(self, state: EngineState, initial: InitialRule) -> EngineState:
+        """A fresh state with eta and Adam that come from elsewhere."""
+
+        def placed(tree: Any) -> Any:
+            # Each its own copy: the state is donated, and a buffer can be given away once only.
+            return place(jax.tree.map(lambda x: np.array(x), tree), self.mesh, REPLICATED)
+
+        selection = nothing_selected(initial.rule_params)
+        return state._replace(
+            rule_params=placed(initial.rule_params),
+            meta_opt_state=placed(initial.meta_opt_state),
+            selection=placed(selection),
+        )
+
+    def select(self, state: EngineState, score: float) -> EngineState:
+        """The state after its mean of eta validated at `score`."""
+        replicated = NamedSharding(self.mesh, REPLICATED)
+        select = jax.jit(chosen, out_shardings=replicated)
+        return state._replace(selection=select(state.selection, jnp.float32(score), state.meta_step))
 
     @cached_property
     def program(self) -> jax.stages.Compiled:
@@ -130,6 +175,8 @@ class Engine:
             meta_opt_state=self.meta_optimizer.init(rule_params),
             lifetimes=tuple(lifetimes),
             bandits=bandit_states,
+            selection=nothing_selected(rule_params),
+            typical_shares=(typical_at_first(self.config.num_updates),) * len(self.cohorts),
         )
 
     def _run(
@@ -149,13 +196,14 @@ class Engine:
         """One window of every lifetime, Adam on eta, then births in place of the ended."""
         key = jax.random.fold_in(state.key, WINDOW)
         keys = lifetime_keys(self.cohorts, key, state.meta_step)
-        grads, (lifetimes, reports) = self._gradient(state.rule_params, state.lifetimes, keys)
+        bounds = tuple(self.config.max_share * x for x in state.typical_shares)
+        grads, windows = self._gradient(state.rule_params, state.lifetimes, keys, bounds)
         # Each device's loss is its share of the mean, so the shares' gradients add up.
         grads = total(grads)
         updates, meta_opt_state = self.meta_optimizer.update(
             grads, state.meta_opt_state, state.rule_params
         )
-        lifetimes, own = zip(*map(partial(grow, self.config), lifetimes, reports), strict=True)
+        lifetimes, own = zip(*map(partial(grow, self.config), *windows), strict=True)
         outcomes = gather(own)
         bandit_states = tuple(map(tell_bandit, self.cohorts, state.bandits, outcomes))
         key = jax.random.fold_in(state.key, REBIRTH)
@@ -166,50 +214,61 @@ class Engine:
                 self.cohorts, bandit_states, lifetimes, own, keys, strict=True
             )
         )
+        rule_params = optax.apply_updates(state.rule_params, updates)
+        meta_step = state.meta_step + 1
         after = state._replace(
-            meta_step=state.meta_step + 1,
-            rule_params=optax.apply_updates(state.rule_params, updates),
+            meta_step=meta_step,
+            rule_params=rule_params,
+            selection=averaged(state.selection, rule_params, self.config.average_decay, meta_step),
             meta_opt_state=meta_opt_state,
             lifetimes=lifetimes,
             bandits=bandit_states,
+            typical_shares=tuple(
+                typical_after(typical, outcome.share)
+                for typical, outcome in zip(state.typical_shares, outcomes, strict=True)
+            ),
         )
         return after, step_metrics(self.cohorts, outcomes, grads)
 
     def _gradient(
-        self, rule_params: RuleParams, lifetimes: tuple[LifetimeState, ...], keys: tuple[Array, ...]
-    ) -> tuple[RuleParams, tuple[tuple[LifetimeState, ...], tuple[CohortReport, ...]]]:
+        self,
+        rule_params: RuleParams,
+        lifetimes: tuple[LifetimeState, ...],
+        keys: tuple[Array, ...],
+        bounds: tuple[Float[Array, "K"], ...],
+    ) -> tuple[RuleParams, Windows]:
         """Of this device's share of the loss; chunks add up as devices do."""
         if self.num_chunks == 1:
-            return self.window_gradient(rule_params, lifetimes, keys)
+            return self.window_gradient(rule_params, lifetimes, keys, bounds)
 
-        def add_chunk(sums, chunk):
-            grads, aux = self.window_gradient(rule_params, *chunk)
-            return jax.tree.map(jnp.add, sums, grads), aux
+        def add_chunk(sums: RuleParams, chunk: tuple[Any, Any]):
+            grads, windows = self.window_gradient(rule_params, *chunk, bounds)
+            return jax.tree.map(jnp.add, sums, grads), windows
 
         zero = jax.tree.map(jnp.zeros_like, rule_params)
-        grads, aux = jax.lax.scan(add_chunk, zero, into_chunks((lifetimes, keys), self.num_chunks))
-        return grads, out_of_chunks(aux)
+        chunks = into_chunks((lifetimes, keys), self.num_chunks)
+        grads, windows = jax.lax.scan(add_chunk, zero, chunks)
+        return grads, out_of_chunks(windows)
 
     def window_gradient(
-        self, rule_params: RuleParams, lifetimes: tuple[LifetimeState, ...], keys: tuple[Array, ...]
-    ) -> tuple[RuleParams, tuple[tuple[LifetimeState, ...], tuple[CohortReport, ...]]]:
+        self,
+        rule_params: RuleParams,
+        lifetimes: tuple[LifetimeState, ...],
+        keys: tuple[Array, ...],
+        bounds: tuple[Float[Array, "K"], ...],
+    ) -> tuple[RuleParams, Windows]:
         """Of one chunk's share of the loss; and its lifetimes after the window, with reports."""
 
-        def loss(rule_params):
-            return window_loss(self.rule, self.config, self.cohorts, rule_params, lifetimes, keys)
+        def loss(rule_params, shares):
+            return window_loss(
+                self.rule, self.config, self.cohorts, rule_params, lifetimes, keys, shares
+            )
 
-        return jax.grad(loss, has_aux=True)(rule_params)
-
-
-def meta_optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:
-    """Adam on the clipped meta-gradient; a non-finite one changes nothing and is counted.
-
-    The training loop stops when too many come in a row; optax alone would let one through.
-    """
-    adam = optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.meta_learning_rate)
-    )
-    return optax.apply_if_finite(adam, max_consecutive_errors=2**30)
+        gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
+        shares = unmeasured(bounds, keys)
+        (grads, measured), (lifetimes, reports) = gradient(rule_params, shares)
+        norms = tuple(share.tap.T for share in measured)
+        return grads, Windows(lifetimes, reports, norms)
 
 
 def skipped_in_a_row(state: EngineState) -> int:

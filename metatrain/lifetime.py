@@ -50,12 +50,24 @@ def birth(
     key: Array,
     environment: Int[Array, ""],
 ) -> LifetimeState:
-    """A newborn lifetime in `environment`, with its first trajectory."""
-    keys = jax.random.split(key, 9)
+    """A newborn lifetime in `environment`, with an arm of the bandit's choice."""
+    log_probs = log_probabilities(bandit, config.bandit_temperature, config.bandit_exploration)
+    key_arm = jax.random.split(key, 9)[1]
+    arm = jax.random.categorical(key_arm, log_probs[environment]).astype(jnp.int32)
+    return birth_with(cohort, config, key, environment, arm)
+
+
+def birth_with(
+    cohort: Cohort,
+    config: MetaTrainConfig,
+    key: Array,
+    environment: Int[Array, ""],
+    arm: Int[Array, ""],
+) -> LifetimeState:
+    """A newborn lifetime in `environment` with that arm, and its first trajectory."""
+    keys = jax.random.split(key, 9)  # the second is for the arm, where one is drawn
     base = jax.tree.map(lambda x: jnp.asarray(x)[environment], cohort.base_params)
     env_params = sample_env_params(cohort.env, keys[0], base)
-    log_probs = log_probabilities(bandit, config.bandit_temperature, config.bandit_exploration)
-    arm = jax.random.categorical(keys[1], log_probs[environment]).astype(jnp.int32)
     hypers = Hypers(
         learning_rate=jnp.asarray(cohort.learning_rates)[arm],
         kl_cost=jnp.asarray(cohort.kl_costs)[arm],

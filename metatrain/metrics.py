@@ -19,16 +19,21 @@ class EnvironmentMetrics(NamedTuple):
     reward_sum: Float[Array, "E"]
     late_return_sum: Float[Array, "E"]  # of episodes in the last tenth of a life
     late_episodes: Float[Array, "E"]
+    beyond_return_sum: Float[Array, "E"]  # of these, in lives whose episodes can outlast T steps
+    beyond_episodes: Float[Array, "E"]
     final_return_sum: Float[Array, "E"]  # final returns of lives that ended
     lives_ended: Float[Array, "E"]
     lives_deterministic: Float[Array, "E"]  # of these, ended by the entropy guard
+    lives_not_finite: Float[Array, "E"]  # windows of a life whose share of the gradient was zeroed
     policy_entropy: Float[Array, "E"]  # sums of means over lifetimes
     prediction_entropy: Float[Array, "E"]
+    share_median: Float[Array, "E"]  # sums of medians over lifetimes (metatrain/shares.py)
+    share_largest: Float[Array, "E"]  # sums of the largest
 
 
 class Metrics(NamedTuple):
     environments: tuple[EnvironmentMetrics, ...]  # per cohort
-    loss_parts: Float[Array, "6"]  # sums of means, in the order of LossParts
+    loss_parts: Float[Array, "7"]  # sums of means, in the order of LossParts
     gradient_norm: Float[Array, ""]  # sum of the finite ones
     skipped: Float[Array, ""]  # non-finite meta-gradients
     meta_steps: Float[Array, ""]
@@ -36,7 +41,7 @@ class Metrics(NamedTuple):
 
 LOSS_NAMES = (
     "total", "policy_gradient", "policy_entropy", "prediction_entropy", "pi_hat_square",
-    "y_hat_square",
+    "y_hat_square", "unearned_square",
 )  # fmt: skip
 
 
@@ -86,12 +91,24 @@ def as_record(
             per_env[name] = {
                 "return": _ratio(env.return_sum[i], env.episodes[i]),
                 "late_return": _ratio(env.late_return_sum[i], env.late_episodes[i]),
+                "late_return_within": _ratio(
+                    env.late_return_sum[i] - env.beyond_return_sum[i],
+                    env.late_episodes[i] - env.beyond_episodes[i],
+                ),
+                "late_return_beyond": _ratio(env.beyond_return_sum[i], env.beyond_episodes[i]),
                 "final_return": _ratio(env.final_return_sum[i], env.lives_ended[i]),
                 "reward_per_step": _finite(env.reward_sum[i] / transitions),
                 "policy_entropy": _finite(env.policy_entropy[i] / steps),
                 "prediction_entropy": _finite(env.prediction_entropy[i] / steps),
+                "prediction_information": _finite(
+                    np.log(max(config.rule.heads(1).prediction, 1))
+                    - env.prediction_entropy[i] / steps
+                ),
                 "lives_ended": int(env.lives_ended[i]),
                 "lives_deterministic": int(env.lives_deterministic[i]),
+                "lives_not_finite": int(env.lives_not_finite[i]),
+                "share_median": _finite(env.share_median[i] / steps),
+                "share_largest": _finite(env.share_largest[i] / steps),
                 "bandit": [round(float(p), 6) for p in np.exp(np.asarray(log_probs[i]))],
             }
     # In the order of the config, whatever the cohorts.

@@ -30,6 +30,24 @@ class AdvantageStats(NamedTuple):
     weight: Float[Array, "*L"]  # 1 - decay^n, which debiases the two
 
 
+class TargetSquares(NamedTuple):
+    """Mean squares of a lifetime's targets, averaged over the K updates."""
+
+    pi_hat: Float[Array, "*L"]
+    y_hat: Float[Array, "*L"]
+    unearned: Float[Array, "*L"]  # pi_hat^2 where there is no evidence (metatrain/evidence.py)
+
+
+class Costs(NamedTuple):
+    """Weights of the outer loss's regularisers."""
+
+    policy_entropy: Float[Array, ""]  # beta_0, the lifetime's own
+    prediction_entropy: float  # beta_1
+    pi_hat: float  # beta_2
+    y_hat: float  # beta_3
+    unearned: float
+
+
 class LossParts(NamedTuple):
     """One lifetime's outer loss; `total` is minimised."""
 
@@ -39,6 +57,7 @@ class LossParts(NamedTuple):
     prediction_entropy: Float[Array, "*L"]
     pi_hat_square: Float[Array, "*L"]
     y_hat_square: Float[Array, "*L"]
+    unearned_square: Float[Array, "*L"]
 
 
 def init_advantage_stats() -> AdvantageStats:
@@ -113,17 +132,14 @@ def outer_loss(
     outputs: AgentOutputs,
     trajectory: Trajectory,
     advantage: Float[Array, "T B"],
-    pi_hat_square: Float[Array, ""],
-    y_hat_square: Float[Array, ""],
-    policy_entropy_cost: Float[Array, ""],
-    prediction_entropy_cost: float,
-    pi_hat_cost: float,
-    y_hat_cost: float,
+    squares: TargetSquares,
+    costs: Costs,
 ) -> LossParts:
     """Eq. 4 with its sign turned to a loss; `advantage` is a constant.
 
     Entropies are those at theta_K on the trajectory that theta_K generated; the squares are means
-    over the K updates' targets.
+    over the K updates' targets. The last term is ours: pi_hat^2 where there is no evidence
+    (`metatrain.evidence`).
     """
     log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
     policy_gradient = -jnp.mean(log_prob * jax.lax.stop_gradient(advantage))
@@ -137,11 +153,10 @@ def outer_loss(
     )
     total = (
         policy_gradient
-        - policy_entropy_cost * policy_entropy
-        - prediction_entropy_cost * prediction_entropy
-        + pi_hat_cost * pi_hat_square
-        + y_hat_cost * y_hat_square
+        - costs.policy_entropy * policy_entropy
+        - costs.prediction_entropy * prediction_entropy
+        + costs.pi_hat * squares.pi_hat
+        + costs.y_hat * squares.y_hat
+        + costs.unearned * squares.unearned
     )
-    return LossParts(
-        total, policy_gradient, policy_entropy, prediction_entropy, pi_hat_square, y_hat_square
-    )
+    return LossParts(total, policy_gradient, policy_entropy, prediction_entropy, *squares)

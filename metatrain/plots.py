@@ -17,13 +17,15 @@ FAMILIES = ("tabular_grid", "random_grid", "chain")
 
 
 def draw_all(run_dir: Path) -> None:
-    """Write returns.png, bandit.png and loss.png; nothing where there is no log line yet."""
+    """Write returns.png, bandit.png, loss.png and, once there was a validation, validation.png;
+    nothing where there is no log line yet."""
     records = log_lines(run_dir)
     if not records:
         return
     draw_returns(records, run_dir / "returns.png")
     draw_bandit(records, run_dir / "bandit.png")
     draw_loss(records, run_dir / "loss.png")
+    draw_validation(records, run_dir / "validation.png")
 
 
 def log_lines(run_dir: Path) -> list[dict[str, Any]]:
@@ -112,4 +114,36 @@ def draw_loss(records: list[dict[str, Any]], path: Path) -> None:
     axes.flat[6].set(title="meta-gradient norm", xlabel="meta-step")
     axes.flat[7].plot(steps, np.cumsum([r["skipped"] for r in records]))
     axes.flat[7].set(title="skipped meta-gradients (total)", xlabel="meta-step")
+    _save(figure, path)
+
+
+VALIDATION_PANELS = (
+    ("return", "return, mean of all arms (0 random, 1 best)"),
+    ("return_beyond", "the same, episodes longer than a trajectory"),
+    ("prediction_information", "ln m - H(y), nats"),
+    ("policy_entropy", "entropy of the policy at the end, nats"),
+    ("reward_free_entropy", "the same, where nothing was earned"),
+    ("collapsed", "share of lives that gave up the right action"),
+)
+
+
+def draw_validation(records: list[dict[str, Any]], path: Path) -> None:
+    """Fresh lives under the frozen rule: every environment's figures, the score and its best."""
+    validated = [record for record in records if "validation" in record]
+    if not validated:
+        return
+    steps = [record["meta_step"] for record in validated]
+    figure, axes = plt.subplots(2, 3, figsize=(15, 8))
+    for axis, (field, title) in zip(axes.flat, VALIDATION_PANELS, strict=True):
+        for name in validated[0]["validation"]["environments"]:
+            values = [r["validation"]["environments"][name][field] for r in validated]
+            if any(v is not None for v in values):
+                axis.plot(steps, [np.nan if v is None else v for v in values], label=name)
+        axis.set(title=title, xlabel="meta-step")
+    first = axes.flat[0]
+    score = [record["validation"]["score"] for record in validated]
+    first.plot(steps, score, color="black", linewidth=2.5, label="mean")
+    best = validated[-1]["validation"]["best_meta_step"]
+    first.axvline(best, color="grey", linestyle=":", label="exported")
+    first.legend(fontsize=7, ncols=2)
     _save(figure, path)

@@ -8,6 +8,7 @@ import numpy as np
 
 from lpg.checkpoint import Checkpoints
 from metatrain.engine import Engine, EngineState
+from metatrain.initial_rule import InitialRule
 from metatrain.plots import draw_all
 from metatrain.presets import MetaTrainConfig
 from metatrain.processes import from_first, on_first, on_host
@@ -20,8 +21,14 @@ class Records:
         opened = on_first(lambda: (RunDirectory(run_dir, config), Checkpoints(run_dir)))
         self._disk: Any = opened  # None in processes other than the first
 
-    def start(self, engine: Engine) -> tuple[EngineState, int, tuple[str, ...]]:
-        """State and meta-step to go on from, and a sentence for each damaged checkpoint."""
+    def start(
+        self, engine: Engine, initial: InitialRule | None
+    ) -> tuple[EngineState, int, tuple[str, ...]]:
+        """State and meta-step to go on from, and a sentence for each damaged checkpoint.
+
+        Args:
+            initial: what a run without checkpoints starts from; read on process 0 alone.
+        """
         key = jax.random.key(engine.config.seed)
         like = jax.eval_shape(engine.init, key)
         found = on_first(lambda: self._disk[1].restore_newest(like))
@@ -29,7 +36,11 @@ class Records:
         step = int(from_first(np.int32(found.step if found else -1), like_step))
         on_first(lambda: self._disk[0].open_logs(max(step, 0)))
         if step < 0:
-            return engine.init(key), 0, ()
+            state = engine.init(key)
+            if engine.config.init_rule is not None:
+                fresh = InitialRule(like.rule_params, like.meta_opt_state)
+                state = engine.start_from(state, from_first(initial, fresh))
+            return state, 0, ()
         state = from_first(found.state if found else None, like)
         return engine.place(state), step, found.damaged if found else ()
 
@@ -43,14 +54,14 @@ class Records:
         def write() -> None:
             directory, checkpoints = self._disk
             checkpoints.save(meta_step, whole)
-            directory.save_rule(whole.rule_params, meta_step)
+            directory.save_rules(whole.selection, whole.rule_params, meta_step)
             draw_all(directory.path)
 
         on_first(write)
 
-    def export_rule(self, state: EngineState) -> None:
-        rule_params = on_host(state.rule_params)
-        on_first(lambda: self._disk[0].export_rule(rule_params))
+    def export_rule(self, meta_step: int, state: EngineState) -> None:
+        selection, last = on_host((state.selection, state.rule_params))
+        on_first(lambda: self._disk[0].export_rule(selection, last, meta_step))
 
     def close(self) -> None:
         if self._disk is not None:

@@ -14,6 +14,7 @@ from lpg.run_options import keep_options
 from lpg.storage import save_rule, write_atomically
 from metatrain.event_log import EventLog
 from metatrain.presets import MetaTrainConfig
+from metatrain.selection import Selection, exported
 
 # Fields that may differ when a run is taken up again: how long and in what manner, not what.
 FREE_FIELDS = ("meta_steps", "lifetimes_per_chunk", "remat")
@@ -58,18 +59,28 @@ class RunDirectory:
                 "same command again, it resumes from the newest checkpoint."
             ) from error
 
-    def save_rule(self, rule_params: RuleParams, meta_step: int) -> None:
-        """rule.safetensors: eta alone, with its architecture and how it came to be."""
+    def save_rules(self, selection: Selection, last: RuleParams, meta_step: int) -> None:
+        """rule.safetensors, what the run exports, and rule_last.safetensors, eta as it is."""
+        rule_params, chosen_at, score = exported(selection, last, meta_step)
+        self._save_rule("rule.safetensors", rule_params, chosen_at, {"validation_score": score})
+        self._save_rule("rule_last.safetensors", last, meta_step, {})
+
+    def _save_rule(
+        self, name: str, rule_params: RuleParams, meta_step: int, more: dict[str, Any]
+    ) -> None:
+        """eta alone, with its architecture and how it came to be."""
         provenance = {
             "meta_step": meta_step,
             "interactions": meta_step * self.config.interactions_per_meta_step,
             "config": self.config.as_json(),
+            **more,
         }
+        rule_params = self.config.rule.publish(jax.device_get(rule_params))
         try:
             save_rule(
-                self.path / "rule.safetensors",
-                jax.device_get(rule_params),
-                self.config.rule.architecture(),
+                self.path / name,
+                rule_params,
+                self.config.rule.published().architecture(),
                 provenance,
             )
         except OSError as error:
@@ -78,13 +89,15 @@ class RunDirectory:
                 "same command again."
             ) from error
 
-    def export_rule(self, rule_params: RuleParams) -> None:
+    def export_rule(self, selection: Selection, last: RuleParams, meta_step: int) -> None:
         """rule.stablehlo beside rule.safetensors, where the package for it is installed."""
         if not can_export():
             return
         path = self.path / "rule.stablehlo"
         try:
-            write_atomically(path, exported_rule(self.config.rule, jax.device_get(rule_params)))
+            rule = self.config.rule
+            published = rule.publish(jax.device_get(exported(selection, last, meta_step)[0]))
+            write_atomically(path, exported_rule(rule.published(), published))
         except OSError as error:
             raise RunDirectoryError(
                 f"Cannot write {path} ({error.strerror}); make room and run python -m lpg.export."
@@ -103,10 +116,19 @@ def _with_kind(before: dict[str, Any]) -> dict[str, Any]:
 def _scalars(record: dict[str, Any]) -> list[tuple[str, float]]:
     scalars = [(k, v) for k, v in record.items() if isinstance(v, (int, float))]
     scalars += [(f"loss/{k}", v) for k, v in record["loss"].items()]
-    for name, values in record["environments"].items():
+    scalars += _of_environments(record["environments"], "")
+    if "validation" in record:
+        scalars.append(("validation/score", record["validation"]["score"]))
+        scalars += _of_environments(record["validation"]["environments"], "validation_")
+    return [(tag, float(v)) for tag, v in scalars if v is not None and tag != "meta_step"]
+
+
+def _of_environments(environments: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
+    scalars = []
+    for name, values in environments.items():
         scalars += [
-            (f"{field}/{name}", value)
+            (f"{prefix}{field}/{name}", float(value))
             for field, value in values.items()
             if isinstance(value, (int, float))
         ]
-    return [(tag, float(v)) for tag, v in scalars if v is not None and tag != "meta_step"]
+    return scalars

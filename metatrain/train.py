@@ -22,11 +22,13 @@ from rich.progress import (
 from envs.suite import SUITE, normalised_return
 from lpg.stop_signals import stop_signals
 from metatrain.engine import Engine, EngineState, skipped_in_a_row
+from metatrain.initial_rule import read_initial_rule
 from metatrain.memory import fitting_engine
 from metatrain.metrics import as_record
 from metatrain.presets import MetaTrainConfig
-from metatrain.processes import any_process, is_first
+from metatrain.processes import any_process, is_first, on_first
 from metatrain.records import Records
+from metatrain.validation import Validation
 
 STOPPING = "Stopping after this log interval; once more to stop at once."
 
@@ -53,10 +55,12 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
     Less than `config.meta_steps` means that a signal asked to stop; everything is saved then.
     """
     console = Console(quiet=not is_first())
+    initial = on_first(lambda: read_initial_rule(config))  # refused before anything is written
     records = Records(options.run_dir, config)
     with console.status("compiling"):
         engine = fitting_engine(config.rule, config)
-    state, meta_step, damaged = records.start(engine)
+        validation = Validation(config.rule, config, engine.cohorts)
+    state, meta_step, damaged = records.start(engine, initial)
     for sentence in damaged:
         print(sentence, file=sys.stderr)
     if meta_step > 0:
@@ -70,11 +74,14 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
             task = progress.add_task("compiling", total=config.meta_steps, completed=meta_step)
             stop = False
             while meta_step < config.meta_steps and not stop:
-                end = _next_boundary(meta_step, config.meta_steps, options)
+                end = _next_boundary(meta_step, config, options)
                 state, record = _chunk(engine, state, meta_step, end)
                 meta_step = end
-                records.log(record)
                 _raise_if_diverged(config, state)
+                if meta_step % config.validate_every == 0:
+                    progress.update(task, completed=meta_step, description="validating")
+                    state, record["validation"] = _validate(engine, validation, state)
+                records.log(record)
                 progress.update(task, completed=meta_step, description=_figures(record))
                 if not console.is_terminal:
                     console.print(f"{meta_step}/{config.meta_steps} {_figures(record)}")
@@ -82,16 +89,31 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
                 due = meta_step % options.checkpoint_every == 0
                 if due or meta_step == config.meta_steps or stop:
                     records.save(meta_step, state)
-        records.export_rule(state)
+        records.export_rule(meta_step, state)
     finally:
         records.close()
     return meta_step
 
 
-def _next_boundary(meta_step: int, last: int, options: RunOptions) -> int:
-    """The next meta-step at which something is logged or saved."""
-    steps = (options.log_every, options.checkpoint_every)
-    return min(last, *((meta_step // n + 1) * n for n in steps))
+def _next_boundary(meta_step: int, config: MetaTrainConfig, options: RunOptions) -> int:
+    """The next meta-step at which something is logged, validated or saved."""
+    steps = (options.log_every, options.checkpoint_every, config.validate_every)
+    return min(config.meta_steps, *((meta_step // n + 1) * n for n in steps))
+
+
+def _validate(
+    engine: Engine, validation: Validation, state: EngineState
+) -> tuple[EngineState, dict[str, Any]]:
+    started = time.perf_counter()
+    score, environments = validation(state.selection.average)
+    state = engine.select(state, score)
+    return state, {
+        "score": score,
+        "best_score": float(state.selection.best_score),
+        "best_meta_step": int(state.selection.best_meta_step),
+        "environments": environments,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
 
 
 def _chunk(

@@ -32,10 +32,12 @@ class Outcome(NamedTuple):
     """What a window means for a cohort, leading axis L: a few numbers a lifetime."""
 
     report: CohortReport
+    share: Float[Array, "L K"]  # norms of the targets' cotangents, update by update
     late: EpisodeSummary  # the part of its episodes that fell in the last tenth of a life
     lives: EndedLives
     arm: Int[Array, "L"]
     scored: Array  # bool: a whole life, fit to be told to the bandit
+    beyond: Array  # bool: its episodes can be longer than a trajectory
 
 
 def lifetime_keys(
@@ -52,14 +54,19 @@ def local_environments(cohort: Cohort) -> Int[Array, "L"]:
 
 
 def grow(
-    config: MetaTrainConfig, lifetimes: LifetimeState, report: CohortReport
+    config: MetaTrainConfig,
+    lifetimes: LifetimeState,
+    report: CohortReport,
+    share: Float[Array, "L K"],
 ) -> tuple[LifetimeState, Outcome]:
     """Lifetimes a window older, and what became of them."""
     before = lifetimes.late
     lifetimes = jax.vmap(grow_older)(lifetimes, report.episodes)
     late = jax.tree.map(jnp.subtract, lifetimes.late, before)
     lives = ended_lives(config, lifetimes, report)
-    return lifetimes, Outcome(report, late, lives, lifetimes.arm, lifetimes.scored)
+    length = jnp.asarray(lifetimes.env_params.max_steps_in_episode)
+    beyond = jnp.broadcast_to(length > config.num_steps, lifetimes.arm.shape)
+    return lifetimes, Outcome(report, share, late, lives, lifetimes.arm, lifetimes.scored, beyond)
 
 
 def tell_bandit(cohort: Cohort, bandit: BanditState, outcome: Outcome) -> BanditState:
@@ -133,8 +140,13 @@ def environment_metrics(cohort: Cohort, outcome: Outcome) -> EnvironmentMetrics:
     """Sums over each environment's slots (means for the entropies)."""
     report, late, lives = outcome.report, outcome.late, outcome.lives
 
+    def by_environment(x: Array) -> Float[Array, "E n"]:
+        return x.astype(jnp.float32).reshape((len(cohort.names), -1))
+
     def total(x: Array) -> Float[Array, "E"]:
-        return jnp.sum(x.astype(jnp.float32).reshape((len(cohort.names), -1)), axis=1)
+        return jnp.sum(by_environment(x), axis=1)
+
+    share = finite(jnp.sqrt(jnp.sum(outcome.share**2, axis=1)))
 
     return EnvironmentMetrics(
         return_sum=total(report.episodes.return_sum),
@@ -142,11 +154,16 @@ def environment_metrics(cohort: Cohort, outcome: Outcome) -> EnvironmentMetrics:
         reward_sum=total(report.episodes.reward_sum),
         late_return_sum=total(late.return_sum),
         late_episodes=total(late.count),
+        beyond_return_sum=total(jnp.where(outcome.beyond, late.return_sum, 0.0)),
+        beyond_episodes=total(jnp.where(outcome.beyond, late.count, 0.0)),
         final_return_sum=total(jnp.where(lives.ended, lives.final_return, 0.0)),
         lives_ended=total(lives.ended),
         lives_deterministic=total(lives.deterministic),
-        policy_entropy=total(report.loss.policy_entropy) / cohort.lifetimes_per_env,
-        prediction_entropy=total(report.loss.prediction_entropy) / cohort.lifetimes_per_env,
+        lives_not_finite=total(~jnp.all(jnp.isfinite(outcome.share), axis=1)),
+        policy_entropy=total(finite(report.loss.policy_entropy)) / cohort.lifetimes_per_env,
+        prediction_entropy=total(finite(report.loss.prediction_entropy)) / cohort.lifetimes_per_env,
+        share_median=jnp.median(by_environment(share), axis=1),
+        share_largest=jnp.max(by_environment(share), axis=1),
     )
 
 
@@ -156,11 +173,15 @@ def step_metrics(
     losses = (outcome.report.loss for outcome in outcomes)
     parts = [jnp.concatenate(leaves) for leaves in zip(*losses, strict=True)]
     norm = optax.global_norm(grads)
-    finite = jnp.isfinite(norm)
     return Metrics(
         environments=tuple(map(environment_metrics, cohorts, outcomes)),
-        loss_parts=jnp.stack([jnp.mean(part) for part in parts]),
-        gradient_norm=jnp.where(finite, norm, 0.0),
-        skipped=1.0 - finite.astype(jnp.float32),
+        loss_parts=jnp.stack([jnp.mean(finite(part)) for part in parts]),
+        gradient_norm=finite(norm),
+        skipped=1.0 - jnp.isfinite(norm).astype(jnp.float32),
         meta_steps=jnp.float32(1.0),
     )
+
+
+def finite(x: Array) -> Array:
+    """Zeros for numbers that are not."""
+    return jnp.where(jnp.isfinite(x), x, 0.0)

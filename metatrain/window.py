@@ -19,16 +19,20 @@ from lpg.lstm import SAVED
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.update import AgentState, agent_outputs, agent_step, read_agent
 from metatrain.cohort import Cohort, action_mask, all_tables, map_joined
+from metatrain.evidence import without_evidence
 from metatrain.lifetime import LifetimeState, policy
 from metatrain.outer_objective import (
+    Costs,
     CriticState,
     LossParts,
+    TargetSquares,
     critic_step,
     normalised_advantage,
     outer_advantage,
     outer_loss,
 )
 from metatrain.presets import MetaTrainConfig
+from metatrain.shares import Share, bounded, is_finite
 
 
 class Learner(NamedTuple):
@@ -47,13 +51,6 @@ class CohortReport(NamedTuple):
     episodes: EpisodeSummary  # finished during the window's K rollouts
 
 
-class TargetSquares(NamedTuple):
-    """Mean squares of the targets of one update, per cohort [L]: beta_2's and beta_3's terms."""
-
-    pi_hat: Float[Array, "L"]
-    y_hat: Float[Array, "L"]
-
-
 def learners(lifetimes: tuple[LifetimeState, ...]) -> tuple[Learner, ...]:
     return tuple(Learner(s.agent, s.critic, s.rollout, s.trajectory) for s in lifetimes)
 
@@ -65,16 +62,22 @@ def window_loss(
     rule_params: RuleParams,
     lifetimes: tuple[LifetimeState, ...],
     keys: tuple[Array, ...],
+    shares: tuple[Share, ...],
 ) -> tuple[Float[Array, ""], tuple[tuple[LifetimeState, ...], tuple[CohortReport, ...]]]:
     """Outer losses of the lifetimes given, over the number of all lifetimes of the cohorts; and the
     lifetimes after the window, with reports. On one device that is the mean.
 
     Args:
         keys: per cohort, PRNG keys [L], one a lifetime.
+        shares: per cohort, what bounds and measures each lifetime's share of the gradient.
     """
 
-    def update(carry: tuple[Learner, ...], step_keys: tuple[Array, ...]):
-        learned, squares = updated_agents(rule, config, cohorts, rule_params, lifetimes, carry)
+    def update(carry: tuple[Learner, ...], x: tuple[tuple[Array, ...], tuple[Share, ...]]):
+        step_keys, step_shares = x
+        learned, squares = updated_agents(
+            rule, config, cohorts, rule_params, lifetimes,
+            tuple(x.agent for x in carry), tuple(x.trajectory for x in carry), step_shares,
+        )  # fmt: skip
         moved = [
             jax.vmap(lambda *args, c=cohort: learn_and_act(c, config, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, carry, learned, step_keys, strict=True)
@@ -83,7 +86,7 @@ def window_loss(
 
     split = map_joined(lambda key: jax.random.split(key, config.num_updates), keys)
     step_keys = tuple(jnp.moveaxis(key, 1, 0) for key in split)
-    final, (squares, summaries) = jax.lax.scan(update, learners(lifetimes), step_keys)
+    final, (squares, summaries) = jax.lax.scan(update, learners(lifetimes), (step_keys, shares))
 
     reports, after = [], []
     for cohort, lifetime, learner, square, summary in zip(
@@ -105,28 +108,33 @@ def updated_agents(
     cohorts: tuple[Cohort, ...],
     rule_params: RuleParams,
     lifetimes: tuple[LifetimeState, ...],
-    carry: tuple[Learner, ...],
+    agents: tuple[AgentState, ...],
+    trajectories: tuple[Trajectory, ...],
+    shares: tuple[Share, ...],
 ) -> tuple[tuple[AgentState, ...], tuple[TargetSquares, ...]]:
     """theta_k -> theta_{k+1} of every lifetime, by one call of the rule."""
 
-    def update(rule_params, agents, trajectories):
+    def update(rule_params, agents, trajectories, shares):
         read = [
             jax.vmap(lambda *args, c=cohort: lifetime_inputs(c, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, strict=True)
         ]
         inputs, agents = zip(*read, strict=True)
-        targets = targets_of_all(rule, rule_params, list(inputs))
+        targets, unearned = targets_with_and_without_evidence(
+            rule, config, rule_params, list(inputs)
+        )
+        targets = [bounded(t, share) for t, share in zip(targets, shares, strict=True)]
         stepped = [
             jax.vmap(lambda *args, c=cohort: lifetime_step(rule, c, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, targets, strict=True)
         ]
-        return tuple(stepped), tuple(target_squares(t) for t in targets)
+        squares = map(target_squares, targets, unearned)
+        return tuple(stepped), tuple(squares)
 
     if recompute(config, cohorts):
         keep = jax.checkpoint_policies.save_only_these_names(SAVED)
         update = jax.checkpoint(update, policy=keep)
-    agents = tuple(learner.agent for learner in carry)
-    return update(rule_params, agents, tuple(learner.trajectory for learner in carry))
+    return update(rule_params, agents, trajectories, shares)
 
 
 def recompute(config: MetaTrainConfig, cohorts: tuple[Cohort, ...]) -> bool:
@@ -147,7 +155,21 @@ def lifetime_inputs(
     mask = action_mask(cohort.env, lifetime.env_params)
     outputs, params = read_agent(cohort.agent, agent.params, trajectory.observation, mask)
     inputs = rule_inputs(outputs, trajectory, lifetime.hypers.gamma)
+    # Numbers that are not finite would enter eta's gradient even with a weight of zero.
+    finite = is_finite(inputs)
+    inputs = jax.tree.map(lambda x: jnp.where(finite, x, 0.0), inputs)
     return inputs, agent._replace(params=params)
+
+
+def targets_with_and_without_evidence(
+    rule: UpdateRule, config: MetaTrainConfig, rule_params: RuleParams, inputs: list[RuleInputs]
+) -> tuple[list[Any], list[Any]]:
+    """Per cohort, the targets, and those of rows without evidence, where these cost anything."""
+    if config.unearned_cost == 0:
+        return targets_of_all(rule, rule_params, inputs), [None] * len(inputs)
+    blank = [without_evidence(x, config.unearned_rows) for x in inputs]
+    targets = targets_of_all(rule, rule_params, inputs + blank)
+    return targets[: len(inputs)], targets[len(inputs) :]
 
 
 def targets_of_all(
@@ -192,13 +214,15 @@ def lifetime_step(
     )
 
 
-def target_squares(targets: Any) -> TargetSquares:
+def target_squares(targets: Any, unearned: Any) -> TargetSquares:
     """Means over [T, B] of pi_hat^2 and of the sum of squares of y_hat; 0 for rules without."""
     zero = jnp.zeros(jax.tree.leaves(targets)[0].shape[0])
     pi_hat, y_hat = getattr(targets, "pi_hat", None), getattr(targets, "y_hat", None)
+    blank = getattr(unearned, "pi_hat", None)
     return TargetSquares(
         pi_hat=zero if pi_hat is None else jnp.mean(pi_hat**2, axis=(1, 2)),
         y_hat=zero if y_hat is None else jnp.mean(jnp.sum(y_hat**2, axis=-1), axis=(1, 2)),
+        unearned=zero if blank is None else jnp.mean(blank**2, axis=(1, 2)),
     )
 
 
@@ -215,12 +239,21 @@ def learn_and_act(
         cohort.critic, cohort.critic_optimizer, learner.critic, learner.trajectory,
         lifetime.hypers.gamma, config.gae_lambda, config.critic_table_step,
     )  # fmt: skip
-    acting = jax.lax.stop_gradient(agent.params)
-    act = policy(cohort, acting, lifetime.env_params)
-    rollout_state, trajectory, summary = rollout(
-        key, cohort.env, lifetime.env_params, act, learner.rollout, config.num_steps
-    )
+    rollout_state, trajectory, summary = act(cohort, config, lifetime, agent, learner.rollout, key)
     return Learner(agent, critic, rollout_state, trajectory), summary
+
+
+def act(
+    cohort: Cohort,
+    config: MetaTrainConfig,
+    lifetime: LifetimeState,
+    agent: AgentState,
+    state: RolloutState,
+    key: Array,
+) -> tuple[RolloutState, Trajectory, EpisodeSummary]:
+    """A trajectory of one lifetime's agent; no gradient flows into it."""
+    acting = policy(cohort, jax.lax.stop_gradient(agent.params), lifetime.env_params)
+    return rollout(key, cohort.env, lifetime.env_params, acting, state, config.num_steps)
 
 
 def lifetime_loss(
@@ -240,9 +273,8 @@ def lifetime_loss(
     stats, advantage = normalised_advantage(
         lifetime.advantage_stats, advantage, config.advantage_decay
     )
-    parts = outer_loss(
-        outputs, trajectory, advantage, square.pi_hat, square.y_hat,
+    costs = Costs(
         lifetime.policy_entropy_cost, config.prediction_entropy_cost,
-        config.pi_hat_cost, config.y_hat_cost,
+        config.pi_hat_cost, config.y_hat_cost, config.unearned_cost,
     )  # fmt: skip
-    return stats, parts
+    return stats, outer_loss(outputs, trajectory, advantage, square, costs)

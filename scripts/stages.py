@@ -11,7 +11,8 @@ from timing import seconds_by_turns
 
 from lpg.learned_rule import LPG, LPGTargets
 from lpg.rule import RuleInputs, RuleParams
-from metatrain.engine import Engine
+from metatrain.engine import Engine, Windows
+from metatrain.shares import unmeasured
 from metatrain.window import learn_and_act, learners, window_loss
 
 
@@ -27,25 +28,30 @@ class FreeRule(LPG):
 class ForwardOnly(Engine):
     """Windows without their derivative."""
 
-    def window_gradient(self, rule_params, lifetimes, keys):
-        loss, aux = window_loss(self.rule, self.config, self.cohorts, rule_params, lifetimes, keys)
-        return jax.tree.map(lambda p: jnp.full_like(p, loss), rule_params), aux
+    def window_gradient(self, rule_params, lifetimes, keys, bounds):
+        shares = unmeasured(bounds, keys)
+        loss, (lifetimes, reports) = window_loss(
+            self.rule, self.config, self.cohorts, rule_params, lifetimes, keys, shares
+        )
+        norms = tuple(share.tap.T for share in shares)
+        grads = jax.tree.map(lambda p: jnp.full_like(p, loss), rule_params)
+        return grads, Windows(lifetimes, reports, norms)
 
 
 class NoWindow(Engine):
     """Adam, the bandit, births and metrics; lifetimes only grow older."""
 
-    def window_gradient(self, rule_params, lifetimes, keys):
-        shapes = jax.eval_shape(super().window_gradient, rule_params, lifetimes, keys)
+    def window_gradient(self, rule_params, lifetimes, keys, bounds):
+        shapes = jax.eval_shape(super().window_gradient, rule_params, lifetimes, keys, bounds)
         # Ones: policies without entropy would count as converged, and all lives as over.
-        grads, (_, reports) = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
-        return grads, (lifetimes, reports)
+        grads, windows = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
+        return grads, windows._replace(lifetimes=lifetimes)
 
 
 class RolloutsOnly(NoWindow):
     """Agents that act and critics that learn from it."""
 
-    def window_gradient(self, rule_params, lifetimes, keys):
+    def window_gradient(self, rule_params, lifetimes, keys, bounds):
         def update(carry, step_keys):
             moved = tuple(
                 jax.vmap(partial(learn_and_act, cohort, self.config))(*args)[0]
@@ -61,7 +67,7 @@ class RolloutsOnly(NoWindow):
             lifetime._replace(**learner._asdict())
             for lifetime, learner in zip(lifetimes, carry, strict=True)
         )
-        return super().window_gradient(rule_params, lifetimes, keys)
+        return super().window_gradient(rule_params, lifetimes, keys, bounds)
 
 
 def stage_seconds(engine: Engine, calls: int, meta_steps: int) -> dict[str, float]:

@@ -11,7 +11,8 @@ from tiny import TINY
 
 from lpg import checkpoint as checkpoint_module
 from lpg.checkpoint import CheckpointError, Checkpoints
-from metatrain.engine import Engine, meta_optimizer, skipped_in_a_row
+from metatrain.engine import Engine, skipped_in_a_row
+from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import as_record
 from metatrain.run_directory import RunDirectory, RunDirectoryError
 from metatrain.train import RunOptions, train

@@ -25,19 +25,24 @@ from planted_window import (
     play,
     random_like,
 )
+from tiny import unbounded
 
 from lpg.learned_rule import LPG
 from lpg.learned_value_rule import LPGV
 from lpg.optimizers import make_optimizer
-from lpg.rule import rule_inputs
+from lpg.rule import RuleInputs, rule_inputs
 from lpg.update import agent_outputs, agent_step
 from metatrain import window as window_module
-from metatrain.outer_objective import critic_step, outer_advantage, outer_loss
+from metatrain.outer_objective import Costs, TargetSquares, critic_step, outer_advantage, outer_loss
 from metatrain.presets import MetaTrainConfig
 from metatrain.window import window_loss
 
 VALUE_RULE = LPGV(hidden_size=8)
-CONFIG = MetaTrainConfig(envs=("sparse", "dense"), lifetimes=2 * LIVES, num_envs=B, num_steps=T)
+# Rows without evidence are data, which differences would see change (tests/.../test_evidence.py).
+CONFIG = MetaTrainConfig(
+    envs=("sparse", "dense"), lifetimes=2 * LIVES, num_envs=B, num_steps=T,
+    prediction_entropy_cost=1e-3, pi_hat_cost=1e-3, y_hat_cost=1e-3, unearned_cost=0.0,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,9 @@ def lifetime_losses(rule, config, cohorts, eta, lifetimes):
     """Of one window: total, and each lifetime's loss and policy-gradient term [2 LIVES]."""
     keys = tuple(jax.random.split(jax.random.key(9), LIVES) for _ in cohorts)
     total, (after, reports) = window_loss(
-        rule, config, cohorts, eta_and_unravel(rule)[1](eta), lifetimes, keys
-    )
+        rule, config, cohorts, eta_and_unravel(rule)[1](eta), lifetimes, keys,
+        unbounded(config, keys),
+    )  # fmt: skip
     losses = jnp.concatenate([report.loss.total for report in reports])
     returns = jnp.concatenate([report.loss.policy_gradient for report in reports])
     return total, losses, returns, after
@@ -83,9 +89,11 @@ class Window(NamedTuple):
 
 
 @cache
-def differentiated(num_updates, rule=RULE, remat=True):
+def differentiated(num_updates, rule=RULE, remat=True, unearned_cost=0.0):
     cohorts, lifetimes = planted(num_updates, make_optimizer("adam"), rule)
-    config = replace(CONFIG, num_updates=num_updates, remat=remat)
+    config = replace(
+        CONFIG, num_updates=num_updates, remat=remat, unearned_cost=unearned_cost, unearned_rows=2
+    )
 
     def stacked(eta):
         total, losses, returns, _ = lifetime_losses(rule, config, cohorts, eta, lifetimes)
@@ -146,28 +154,33 @@ def loss_alone(cohort, lifetime, eta, num_updates):
     """One lifetime's window written out in the order of time, without scan, vmap or remat."""
     mask, hypers = lifetime.env_params, lifetime.hypers
     agent, critic = lifetime.agent, lifetime.critic
-    trajectory, pi_hat, y_hat = lifetime.trajectory, [], []
+    trajectory, squares = lifetime.trajectory, []
     for k in range(num_updates):
         outputs = agent_outputs(cohort.agent, agent.params, trajectory.observation, mask)
-        targets = RULE.targets(eta, rule_inputs(outputs, trajectory, hypers.gamma))
+        inputs = rule_inputs(outputs, trajectory, hypers.gamma)
+        targets = RULE.targets(eta, inputs)
+        blank = RuleInputs(
+            reward=jnp.zeros((T, 2)), not_done=inputs.not_done[:, :2], gamma=inputs.gamma[:2],
+            action_prob=inputs.action_prob[:, :2], prediction=jnp.zeros((T + 1, 2, 5)),
+            value=jnp.zeros((T + 1, 2, 0)),
+        )  # fmt: skip
+        unearned = RULE.targets(eta, blank).pi_hat
         agent = agent_step(
             RULE, cohort.agent, cohort.optimizer, agent, trajectory, mask, targets, hypers
         )
         critic = critic_step(
             cohort.critic, cohort.critic_optimizer, critic, trajectory, hypers.gamma, 0.95, 0.3
         )
-        pi_hat.append(jnp.mean(targets.pi_hat**2))
-        y_hat.append(jnp.mean(jnp.sum(targets.y_hat**2, axis=-1)))
+        y_hat_square = jnp.mean(jnp.sum(targets.y_hat**2, axis=-1))
+        squares.append((jnp.mean(targets.pi_hat**2), y_hat_square, jnp.mean(unearned**2)))
         trajectory = jax.tree.map(lambda x, k=k: x[k], lifetime.rollout.env_state.trajectories)
     outputs = agent_outputs(cohort.agent, agent.params, trajectory.observation, mask)
     advantage = outer_advantage(cohort.critic, critic.params, trajectory, hypers.gamma, 0.95)
     # The running moments are this batch's own where there has been none before.
     advantage = (advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-6)
-    squares = sum(pi_hat) / num_updates, sum(y_hat) / num_updates
-    parts = outer_loss(
-        outputs, trajectory, advantage, *squares, lifetime.policy_entropy_cost, 1e-3, 1e-3, 1e-3
-    )
-    return parts.total
+    means = TargetSquares(*(sum(each) / num_updates for each in zip(*squares, strict=True)))
+    costs = Costs(lifetime.policy_entropy_cost, 1e-3, 1e-3, 1e-3, 0.03)
+    return outer_loss(outputs, trajectory, advantage, means, costs).total
 
 
 def test_window_equals_lifetimes_one_by_one():
@@ -178,7 +191,8 @@ def test_window_equals_lifetimes_one_by_one():
         loss = jax.jit(lambda life, eta, c=cohort: loss_alone(c, life, eta, 3))
         for i in range(LIVES):
             alone.append(loss(jax.tree.map(lambda x, i=i: x[i], cohort_lifetimes), unravel(eta)))
-    np.testing.assert_allclose(differentiated(3).losses, alone, rtol=1e-9)
+    together = differentiated(3, unearned_cost=0.03)
+    np.testing.assert_allclose(together.losses, alone, rtol=1e-9)
 
 
 def y_hat_norms(jacobian):

@@ -11,7 +11,9 @@ from lpg.agents import make_agent
 from lpg.rule import AgentOutputs, Heads
 from metatrain.outer_objective import (
     AdvantageStats,
+    Costs,
     CriticState,
+    TargetSquares,
     critic_step,
     init_advantage_stats,
     normalised_advantage,
@@ -150,9 +152,9 @@ def test_no_advantage_stays_none():
     assert all(np.isfinite(x) for x in stats)
 
 
-COSTS = dict(
-    policy_entropy_cost=np.float32(0.02), prediction_entropy_cost=0.03, pi_hat_cost=0.05,
-    y_hat_cost=0.07,
+COSTS = Costs(
+    policy_entropy=jnp.float32(0.02), prediction_entropy=0.03, pi_hat=0.05, y_hat=0.07,
+    unearned=0.11,
 )  # fmt: skip
 
 
@@ -164,14 +166,9 @@ def random_outputs(rng, prediction=M):
     )
 
 
-def loss_of(outputs, trajectory, advantage, squares=(0.4, 0.6), **costs):
-    costs = {**COSTS, **costs}
-    costs["policy_entropy_cost"] = jnp.float32(costs["policy_entropy_cost"])
-    pi_hat_square, y_hat_square = (jnp.float32(x) for x in squares)
-    return outer_loss(
-        outputs, trajectory, advantage, pi_hat_square=pi_hat_square, y_hat_square=y_hat_square,
-        **costs,
-    )  # fmt: skip
+def loss_of(outputs, trajectory, advantage, squares=(0.4, 0.6, 0.8), **costs):
+    squares = TargetSquares(*(jnp.float32(x) for x in squares))
+    return outer_loss(outputs, trajectory, advantage, squares, COSTS._replace(**costs))
 
 
 def numpy_entropy(logits):
@@ -190,9 +187,10 @@ def test_outer_loss_equals_equation_4():
     surrogate = np.mean(taken * advantage)
     pi_entropy, y_entropy = numpy_entropy(logits).mean(), numpy_entropy(prediction).mean()
     objective = surrogate + 0.02 * pi_entropy + 0.03 * y_entropy - 0.05 * 0.4 - 0.07 * 0.6
+    objective -= 0.11 * 0.8
     assert float(parts.total) == pytest.approx(-objective, rel=1e-5)
     np.testing.assert_allclose(
-        np.asarray(parts[1:]), [-surrogate, pi_entropy, y_entropy, 0.4, 0.6], rtol=1e-5
+        np.asarray(parts[1:]), [-surrogate, pi_entropy, y_entropy, 0.4, 0.6, 0.8], rtol=1e-5
     )
 
 
@@ -213,7 +211,7 @@ def test_each_term_pulls_where_it_should():
         loss_of(flat, trajectory, no_advantage).total
         < loss_of(outputs, trajectory, no_advantage).total
     )
-    for squares in ((0.5, 0.6), (0.4, 0.7)):
+    for squares in ((0.5, 0.6, 0.8), (0.4, 0.7, 0.8), (0.4, 0.6, 0.9)):
         assert float(loss_of(outputs, trajectory, advantage, squares).total) > base
 
 

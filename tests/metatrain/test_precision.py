@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from tiny import TINY
+from tiny import TINY, unbounded
 
 from metatrain.engine import Engine
 from metatrain.window import window_loss
@@ -28,7 +28,10 @@ def meta_gradients():
         rule = replace(CONFIG.rule, precision=precision)
 
         def loss(rule_params):
-            return window_loss(rule, CONFIG, engine.cohorts, rule_params, state.lifetimes, keys)[0]
+            lifetimes = state.lifetimes
+            return window_loss(
+                rule, CONFIG, engine.cohorts, rule_params, lifetimes, keys, unbounded(CONFIG, keys)
+            )[0]
 
         return np.asarray(ravel_pytree(jax.jit(jax.grad(loss))(state.rule_params))[0], np.float64)
 

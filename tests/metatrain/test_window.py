@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import TINY
+from tiny import TINY, unbounded
 
 from envs.suite import SUITE
 from lpg.rule import RuleInputs
@@ -50,8 +50,9 @@ def test_a_window_of_two_updates_is_two_windows_of_one():
 
     def run(config, lifetimes, keys):
         return window_module.window_loss(
-            TINY.rule, config, engine.cohorts, state.rule_params, lifetimes, keys
-        )[1][0]
+            TINY.rule, config, engine.cohorts, state.rule_params, lifetimes, keys,
+            unbounded(config, keys),
+        )[1][0]  # fmt: skip
 
     whole = run(config, state.lifetimes, keys)[0]
     one = dataclasses.replace(config, num_updates=1)

@@ -1,7 +1,9 @@
 """One small engine that the engine's tests share."""
 
-from lpg.learned_rule import LPG
-from metatrain.presets import MetaTrainConfig
+import jax.numpy as jnp
+
+from metatrain.presets import CENTRED, MetaTrainConfig
+from metatrain.shares import unmeasured
 
 TINY = MetaTrainConfig(
     envs=("sparse", "short", "long_noisy", "distractor"),
@@ -12,5 +14,10 @@ TINY = MetaTrainConfig(
     meta_steps=8,
     lifetime_scale=0.0004,
     meta_learning_rate=1e-2,
-    rule=LPG(hidden_size=8, prediction_size=5, embedding_size=4),
+    rule=CENTRED(hidden_size=8, prediction_size=5, embedding_size=4),
 )
+
+
+def unbounded(config, keys):
+    """Shares that bound nothing; `keys` are per cohort the lifetimes'."""
+    return unmeasured((jnp.full((config.num_updates,), jnp.inf),) * len(keys), keys)

@@ -1,0 +1,72 @@
+"""The penalty on pi_hat where nothing was earned: what its rows hold, and whom it pushes."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from test_window import random_inputs
+from tiny import TINY, unbounded
+
+from metatrain.engine import Engine
+from metatrain.evidence import without_evidence
+from metatrain.window import targets_with_and_without_evidence, window_loss
+
+
+def test_rows_hold_no_reward_and_a_uniform_y_and_nothing_else_is_changed():
+    inputs = random_inputs(jax.random.key(0), 3, 4)
+    blank = without_evidence(inputs, 2)
+    np.testing.assert_array_equal(blank.reward, np.zeros((3, 4, 2)))
+    y = jax.nn.softmax(blank.prediction)
+    np.testing.assert_allclose(y, np.full((3, 5, 2, 5), 1 / 5), rtol=1e-6)
+    np.testing.assert_array_equal(blank.not_done, inputs.not_done[:, :, :2])
+    np.testing.assert_array_equal(blank.action_prob, inputs.action_prob[:, :, :2])
+    np.testing.assert_array_equal(blank.gamma, inputs.gamma[:, :2])
+
+
+def test_they_change_no_other_row_and_carry_no_gradient_to_agents():
+    eta = TINY.rule.init(jax.random.key(1))
+    inputs = random_inputs(jax.random.key(2), 3, 4)
+    config = replace(TINY, unearned_cost=0.5, unearned_rows=2)
+    alone, none = targets_with_and_without_evidence(
+        TINY.rule, replace(config, unearned_cost=0.0), eta, [inputs]
+    )
+    assert none == [None]
+    both, (blank,) = targets_with_and_without_evidence(TINY.rule, config, eta, [inputs])
+    np.testing.assert_allclose(both[0].pi_hat, alone[0].pi_hat, rtol=1e-5, atol=1e-6)
+    assert blank.pi_hat.shape == (3, 4, 2)
+
+    def penalty(action_prob):
+        given = inputs._replace(action_prob=action_prob)
+        _, (blank,) = targets_with_and_without_evidence(TINY.rule, config, eta, [given])
+        return jnp.sum(blank.pi_hat**2)
+
+    assert float(penalty(inputs.action_prob)) > 0
+    np.testing.assert_array_equal(jax.grad(penalty)(inputs.action_prob), 0.0)
+
+
+def test_the_penalty_is_in_the_loss_and_moves_the_pi_hat_head():
+    """Loss and gradient are affine in the weight; the y_hat head has no part in the penalty."""
+    config = replace(TINY, envs=("short",), lifetimes=2)
+    engine = Engine(TINY.rule, config, devices=jax.devices()[:1])
+    state = engine.init(jax.random.key(0))
+    keys = (jax.random.split(jax.random.key(1), 2),)
+
+    def value_and_grad(cost):
+        def loss(eta):
+            total, (_, reports) = window_loss(
+                TINY.rule, replace(config, unearned_cost=cost), engine.cohorts, eta,
+                state.lifetimes, keys, unbounded(config, keys),
+            )  # fmt: skip
+            return total, reports[0].loss.unearned_square
+
+        return jax.value_and_grad(loss, has_aux=True)(state.rule_params)
+
+    (low, square), low_grad = value_and_grad(1.0)
+    (high, _), high_grad = value_and_grad(3.0)
+    assert float(square.mean()) > 1e-6
+    np.testing.assert_allclose(high - low, 2.0 * square.mean(), rtol=1e-4)
+    push = jax.tree.map(jnp.subtract, high_grad, low_grad)
+    assert np.linalg.norm(ravel_pytree(push["pi_hat"])[0]) > 1e-5
+    np.testing.assert_allclose(ravel_pytree(push["y_hat"])[0], 0.0, atol=1e-7)
