@@ -48,7 +48,7 @@ def pushes(config):
 def test_the_return_is_heard_by_the_y_hat_head():
     y_hat, pi_hat, regularisers = pushes(QUICK)
     assert y_hat > 3e-4 * pi_hat
-    assert y_hat > 30 * regularisers
+    assert y_hat > 500 * regularisers
 
 
 @pytest.mark.slow
