@@ -1,6 +1,6 @@
 """`rule.stablehlo`: a rule's targets as one program that needs JAX, but nothing of this project.
 
-    python -m lpg.export lpg-tabular lpg-tabular.stablehlo
+    python -m lpg.export lpg-15 lpg-15.stablehlo
 
     exported = jax.export.deserialize(bytearray(Path("rule.stablehlo").read_bytes()))
     pi_hat, y_hat = exported.call(reward, not_done, gamma, action_prob, prediction)
@@ -96,7 +96,7 @@ class Command:
     """Write a rule's targets as a program that JAX runs without this project."""
 
     rule: tyro.conf.Positional[str]
-    """A .safetensors file that metatrain wrote, or the name of a shipped rule (lpg-tabular)."""
+    """A .safetensors file that metatrain wrote, or the name of a shipped rule (lpg-15)."""
     out: tyro.conf.Positional[Path]
     """The file to write, such as rule.stablehlo."""
 

@@ -32,9 +32,9 @@ def rule_from_architecture(architecture: dict[str, Any]) -> LearnedRule:
 
 
 def load(path_or_name: str) -> LoadedRule:
-    """A rule and its parameters, from a file or a shipped rule's name (such as 'lpg-tabular').
+    """A rule and its parameters, from a file or a shipped rule's name (such as 'lpg-15').
 
-        rule, rule_params = lpg.load("lpg-tabular")
+        rule, rule_params = lpg.load("lpg-15")
         targets = rule.targets(rule_params, inputs)
 
     Raises RuleFileError for anything that is not an intact file of a kind of rule known here.

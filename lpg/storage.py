@@ -54,7 +54,7 @@ def save_rule(
 
 
 def load_rule(path_or_name: str | Path) -> RuleFile:
-    """Read a rule from a file, or a shipped one by its name (such as 'lpg-tabular').
+    """Read a rule from a file, or a shipped one by its name (such as 'lpg-15').
 
     Raises RuleFileError for anything that is not an intact rule file.
     """

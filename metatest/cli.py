@@ -42,7 +42,7 @@ class Command:
     """
 
     rule: str
-    """A .safetensors file that metatrain wrote, or the name of a shipped rule (lpg-tabular)."""
+    """A .safetensors file that metatrain wrote, or the name of a shipped rule (lpg-15)."""
     run_dir: Path
     """Where results.jsonl, the curves and report.html go."""
     envs: tuple[str, ...] = ()

@@ -195,6 +195,8 @@ PRESETS = {
         lifetime_scale=0.1,
         meta_steps=52_000,
         validate_every=500,
+        validation_seeds=2,
+        validation_updates=250,
         rule=CENTRED(hidden_size=64),
     ),
     # All fifteen at a size that a CPU can carry overnight.
@@ -214,6 +216,7 @@ PRESETS = {
         meta_learning_rate=3e-4,
         lifetime_scale=0.1,
         meta_steps=1_200,
+        validate_every=300,
         rule=CENTRED(hidden_size=32),
     ),
 }

@@ -36,7 +36,7 @@ from metatest.atari_train import (
 class Benchmark:
     game: str = "pong"
     """In ALE's spelling."""
-    rule: str = "lpg-tabular"
+    rule: str = "lpg-15"
     """A rule file or the name of a shipped one."""
     updates: int = 20
     """Timed updates (rollouts) of each variant."""

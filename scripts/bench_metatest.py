@@ -26,7 +26,7 @@ from metatest.train_agent import born, run_updates
 
 @dataclass(frozen=True)
 class Benchmark:
-    rule: str = "lpg-tabular"
+    rule: str = "lpg-15"
     """A rule file or the name of a shipped one."""
     envs: tuple[str, ...] = ("dense", "CartPole-v1", "Breakout-MinAtar")
     """As metatest takes them."""

@@ -1,6 +1,6 @@
 """How many selection seeds make the choice of an arm better than a coin's.
 
-    python scripts/selection_seeds.py --rule lpg-tabular --env long --steps 128000 --num-envs 16
+    python scripts/selection_seeds.py --rule lpg-15 --env long --steps 128000 --num-envs 16
 
 Trains `lives` agents with every arm, draws n of the worlds again and again, chooses an arm on them,
 and looks at how that arm does on all.
@@ -23,7 +23,7 @@ from metatest.train_agent import train
 
 @dataclass(frozen=True)
 class Study:
-    rule: str = "lpg-tabular"
+    rule: str = "lpg-15"
     """A rule file or the name of a shipped one; A2C is measured beside it."""
     env: str = "long"
     """As metatest takes it."""

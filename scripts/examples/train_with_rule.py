@@ -11,7 +11,7 @@ import lpg
 NUM_ENVS, NUM_STEPS, HYPERS = 64, 20, lpg.Hypers(*map(jnp.float32, (2e-3, 1.0, 0.995)))
 
 env, env_params = gymnax.make("Catch-bsuite")
-rule, rule_params = lpg.load("lpg-tabular")
+rule, rule_params = lpg.load("lpg-15")
 heads = rule.heads(env.num_actions)  # logits of the policy and of the prediction vector y
 optimizer = optax.adam(HYPERS.learning_rate)
 network = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(64), nn.relu, nn.Dense(heads.total)])

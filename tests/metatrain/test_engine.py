@@ -11,6 +11,7 @@ from tiny import TINY
 
 from lpg import checkpoint as checkpoint_module
 from lpg.checkpoint import CheckpointError, Checkpoints
+from lpg.storage import load_rule
 from metatrain.engine import Engine, skipped_in_a_row
 from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import as_record
@@ -179,11 +180,26 @@ def without_times(path):
     records = [json.loads(line) for line in path.read_text().splitlines()]
     for record in records:
         del record["seconds"], record["interactions_per_second"]
+        record.get("validation", {}).pop("seconds", None)
     return records
 
 
+def assert_exported_what_validated_best(run_dir):
+    lines = without_times(run_dir / "metrics.jsonl")
+    scores = {x["meta_step"]: x["validation"]["score"] for x in lines if "validation" in x}
+    assert list(scores) == [4, 8]
+    provenance = load_rule(run_dir / "rule.safetensors").provenance
+    best = max(scores, key=scores.__getitem__)
+    assert provenance["meta_step"] == best
+    assert provenance["validation_score"] == scores[best] == lines[-1]["validation"]["best_score"]
+    assert load_rule(run_dir / "rule_last.safetensors").provenance["meta_step"] == 8
+
+
 def test_resumed_run_equals_uninterrupted_one(tmp_path):
-    """The second run is stopped at 4 of 8, and a log line from beyond its checkpoint is planted."""
+    """The second run is stopped at 4 of 8, and a log line from beyond its checkpoint is planted.
+
+    Both validate twice.
+    """
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     options = {"log_every": 2, "checkpoint_every": 4}
     assert train(TINY, RunOptions(whole, **options)) == 8
@@ -191,9 +207,11 @@ def test_resumed_run_equals_uninterrupted_one(tmp_path):
     with (halves / "metrics.jsonl").open("a") as log:
         log.write('{"meta_step": 6, "bogus": 1}\n{"meta_st')
     assert train(TINY, RunOptions(halves, **options)) == 8
-    assert (whole / "rule.safetensors").read_bytes() == (halves / "rule.safetensors").read_bytes()
+    for name in ("rule.safetensors", "rule_last.safetensors"):
+        assert (whole / name).read_bytes() == (halves / name).read_bytes()
+    assert_exported_what_validated_best(whole)
     assert without_times(whole / "metrics.jsonl") == without_times(halves / "metrics.jsonl")
-    for name in ("returns.png", "bandit.png", "loss.png", "config.json"):
+    for name in ("returns.png", "bandit.png", "loss.png", "validation.png", "config.json"):
         assert (whole / name).stat().st_size > 0
     assert list((whole / "tensorboard").iterdir())
 

@@ -20,6 +20,7 @@ ARGUMENTS = [
     "--preset", "quick", "--envs", "short", "--lifetimes", "8", "--num-envs", "4",
     "--num-steps", "5", "--num-updates", "2", "--rule.hidden-size", "8",
     "--lifetime-scale", "0.0004", "--log-every", "3", "--checkpoint-every", "6",
+    "--validate-every", "3", "--validation-seeds", "1", "--validation-updates", "10",
 ]  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def test_two_processes_meta_train_as_one_does(runs):
         for x, y in zip(jax.tree.leaves(a.rollout), jax.tree.leaves(b.rollout), strict=True):
             np.testing.assert_array_equal(x, y)
         np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)
-    rules = [load_file(runs / name / "rule.safetensors") for name in ("one", "two")]
+    rules = [load_file(runs / name / "rule_last.safetensors") for name in ("one", "two")]
     for name, x in rules[0].items():
         # Summed in another order; Adam's steps of 3e-4 amplify that where a gradient is near 0
         # (3e-5 seen).
@@ -83,6 +84,7 @@ def test_its_log_is_whole_and_written_once(runs):
     assert [x["meta_step"] for x in both] == [3, 6, 9]
     for a, b in zip(one, both, strict=True):
         assert a["interactions"] == b["interactions"]
+        assert abs(a["validation"]["score"] - b["validation"]["score"]) < 0.1
         assert (
             a["environments"]["short"]["lives_ended"] == b["environments"]["short"]["lives_ended"]
         )
