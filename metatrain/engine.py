@@ -131,7 +131,9 @@ class Engine:
         """The state after its mean of eta validated at `score`."""
         replicated = NamedSharding(self.mesh, REPLICATED)
         select = jax.jit(chosen, out_shardings=replicated)
-        return state._replace(selection=select(state.selection, jnp.float32(score), state.meta_step))
+        return state._replace(
+            selection=select(state.selection, jnp.float32(score), state.meta_step)
+        )
 
     @cached_property
     def program(self) -> jax.stages.Compiled:

@@ -65,16 +65,15 @@ class Validation:
         environment."""
         ends = jax.device_get(self._program(jax.device_get(rule_params)))
         figures = {
-            name: self._figures(Ends(*leaves))
+            name: self._figures(cohort, Ends(*leaves))
             for cohort, cohort_ends in zip(self.cohorts, ends, strict=True)
             for name, *leaves in zip(
                 cohort.names, *(np.split(x, len(cohort.names)) for x in cohort_ends), strict=True
             )
         }
-        figures = {name: figures[name] for name in self.config.envs if name in figures}
         return float(np.mean([x["return"] for x in figures.values()])), figures
 
-    def _figures(self, ends: Ends) -> dict[str, Any]:
+    def _figures(self, cohort: Cohort, ends: Ends) -> dict[str, Any]:
         seeds = self.config.validation_seeds
         earning = jax.tree.map(lambda x: x[:-seeds], ends)
         returns = earning.final_return
@@ -88,7 +87,7 @@ class Validation:
             "return_by_arm": returns.reshape(-1, seeds).mean(axis=1).tolist(),
             "return_within": mean(returns[~earning.beyond]),
             "return_beyond": mean(returns[earning.beyond]),
-            "collapsed": mean(earning.collapsed),
+            "collapsed": mean(earning.collapsed) if knows_right(cohort) else None,
             "policy_entropy": mean(earning.policy_entropy),
             "prediction_information": float(uniform - np.mean(earning.prediction_entropy)),
             "reward_free_entropy": mean(ends.policy_entropy[-seeds:]),
@@ -130,14 +129,17 @@ class Validation:
         _, arm = self._seed_and_arm(cohort)
         num_arms = len(cohort.kl_costs)
         arm = jnp.where(arm == num_arms, num_arms // 2, arm)
-        born = jax.vmap(partial(birth_with, cohort, self.config))
-        return born(self._keys(cohort, key), local_environments(cohort), arm)
+        birth = jax.vmap(partial(birth_with, cohort, self.config))
+        born = birth(self._keys(cohort, key), local_environments(cohort), arm)
+        reward = jnp.where(self._earns(cohort)[:, None, None], born.trajectory.reward, 0.0)
+        return born._replace(trajectory=born.trajectory._replace(reward=reward))
+
+    def _earns(self, cohort: Cohort) -> Bool[Array, "L"]:
+        return self._seed_and_arm(cohort)[1] < len(cohort.kl_costs)
 
     def _act(
         self, cohort: Cohort, lifetimes: LifetimeState, agents: AgentState, key: Array
     ) -> LifetimeState:
-        earns = self._seed_and_arm(cohort)[1] < len(cohort.kl_costs)
-
         def one(lifetime: LifetimeState, agent: AgentState, key: Array, earns: Array):
             state, trajectory, summary = act(
                 cohort, self.config, lifetime, agent, lifetime.rollout, key
@@ -146,7 +148,7 @@ class Validation:
             lifetime = grow_older(lifetime, summary)
             return lifetime._replace(agent=agent, rollout=state, trajectory=trajectory)
 
-        return jax.vmap(one)(lifetimes, agents, self._keys(cohort, key), earns)
+        return jax.vmap(one)(lifetimes, agents, self._keys(cohort, key), self._earns(cohort))
 
     def _ends(self, cohort: Cohort, lifetimes: LifetimeState) -> Ends:
         environment = local_environments(cohort)
@@ -177,18 +179,22 @@ def _mean_entropy(logits: Float[Array, "L T B n"]) -> Float[Array, "L"]:
     return jnp.mean(entropy(logits), axis=(1, 2))
 
 
+def knows_right(cohort: Cohort) -> bool:
+    """Whether the environment says which action its states call for: `right_action(state)`."""
+    return hasattr(cohort.env, "right_action")
+
+
 def _is_collapsed(cohort: Cohort, lifetime: LifetimeState) -> Bool[Array, ""]:
     """Whether the right action is as good as never taken at the start of some episode.
 
-    False where the environment does not know of a right action (`right_action(state)`).
+    False where the environment knows of none.
     """
-    right_action = getattr(cohort.env, "right_action", None)
-    if right_action is None:
+    if not knows_right(cohort):
         return jnp.array(False)
     keys = jax.random.split(jax.random.key(0), RESETS)
     observation, state = jax.vmap(cohort.env.reset_env, in_axes=(0, None))(
         keys, lifetime.env_params
     )
     logits = policy(cohort, lifetime.agent.params, lifetime.env_params)(observation)
-    probability = jnp.exp(action_log_prob(logits, right_action(state)))
+    probability = jnp.exp(action_log_prob(logits, cohort.env.right_action(state)))
     return jnp.min(probability) < COLLAPSED

@@ -91,7 +91,7 @@ def test_lives_without_rewards_read_none(validation):
         check_vma=False,
     )
     acted = born
-    rewards = 0.0
+    rewards = np.abs(born.trajectory.reward).sum(axis=(1, 2))
     for i in range(8):
         acted = jax.jit(act)(acted, agents, jax.random.key(i))
         rewards = rewards + np.abs(acted.trajectory.reward).sum(axis=(1, 2))
