@@ -71,7 +71,8 @@ class Validation:
                 cohort.names, *(np.split(x, len(cohort.names)) for x in cohort_ends), strict=True
             )
         }
-        return float(np.mean([x["return"] for x in figures.values()])), figures
+        # As float32, in which the engine's state keeps the best one.
+        return float(np.float32(np.mean([x["return"] for x in figures.values()]))), figures
 
     def _figures(self, cohort: Cohort, ends: Ends) -> dict[str, Any]:
         seeds = self.config.validation_seeds
