@@ -11,11 +11,12 @@ setup: .venv/.installed
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-# Discover a rule in minutes on a CPU, then train fresh agents with it beside A2C.
+# Discover a rule in minutes on a CPU, train fresh agents with it beside A2C, cut its predictions.
 demo: setup
 	$(BIN)/metatrain --preset quick --run-dir runs/demo
 	$(BIN)/metatest --rule runs/demo/rule.safetensors --envs short long --seeds 8 --selection-seeds 4 \
 		--steps 128000 --num-envs 16 --run-dir runs/demo/metatest --baselines a2c
+	$(BIN)/metatest probe --rule runs/demo/rule.safetensors --run-dir runs/demo/probe --quick
 
 test: setup
 	$(BIN)/ruff format --check .
