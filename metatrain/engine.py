@@ -31,7 +31,7 @@ from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import Metrics, add, zero_metrics
 from metatrain.presets import MetaTrainConfig
 from metatrain.selection import Selection, averaged, chosen, nothing_selected
-from metatrain.shares import typical_after, typical_at_first, unmeasured
+from metatrain.shares import bound_of, typical_after, typical_at_first, unmeasured
 from metatrain.turnover import (
     grow,
     lifetime_keys,
@@ -198,7 +198,7 @@ class Engine:
         """One window of every lifetime, Adam on eta, then births in place of the ended."""
         key = jax.random.fold_in(state.key, WINDOW)
         keys = lifetime_keys(self.cohorts, key, state.meta_step)
-        bounds = tuple(self.config.max_share * x for x in state.typical_shares)
+        bounds = tuple(bound_of(x, self.config.max_share) for x in state.typical_shares)
         grads, windows = self._gradient(state.rule_params, state.lifetimes, keys, bounds)
         # Each device's loss is its share of the mean, so the shares' gradients add up.
         grads = total(grads)

@@ -51,9 +51,9 @@ class MetaTrainConfig:
     """Weight of pi_hat^2 in rows without evidence (ours; metatrain/evidence.py)."""
     unearned_rows: int = 1
     """Environments of each lifetime whose rows are read once more without their evidence."""
-    max_share: float = 5.0
+    max_share: float | None = 5.0
     """Bound of one lifetime's share of the meta-gradient, update by update, in typical norms of its
-    cohort (ours; metatrain/shares.py)."""
+    cohort (ours; metatrain/shares.py); None bounds nothing."""
     bandit_temperature: float = 0.1
     """tau of Eq. 6 (Table 2)."""
     bandit_exploration: float = 0.2
@@ -117,7 +117,7 @@ class MetaTrainConfig:
             "meta_learning_rate", "meta_adam_epsilon", "max_grad_norm", "max_share",
             "bandit_temperature", "lifetime_scale",
         ):  # fmt: skip
-            if not getattr(self, name) > 0:
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
         if self.unearned_rows > self.num_envs:
             raise ValueError(
@@ -179,7 +179,7 @@ PRESETS = {
         prediction_entropy_cost=1e-3,
         y_hat_cost=1e-3,
         unearned_cost=0.0,
-        max_share=float("inf"),
+        max_share=None,
         max_grad_norm=1.0,
         average_decay=0.0,
         rule=LPG(),

@@ -70,6 +70,13 @@ def typical_at_first(num_updates: int) -> Float[Array, "K"]:
     return jnp.full((num_updates,), jnp.inf, jnp.float32)
 
 
+def bound_of(typical: Float[Array, "K"], max_share: float | None) -> Float[Array, "K"]:
+    """What a share is bounded to; nothing where `max_share` is None, or what is typical is zero."""
+    if max_share is None:
+        return jnp.full_like(typical, jnp.inf)
+    return jnp.where(typical > 0, max_share * typical, jnp.inf)
+
+
 def typical_after(typical: Float[Array, "K"], norms: Float[Array, "L K"]) -> Float[Array, "K"]:
     """The running mean of the medians over lifetimes of finite norm."""
     median = jnp.nanmedian(jnp.where(jnp.isfinite(norms), norms, jnp.nan), axis=0)

@@ -11,7 +11,7 @@ from tiny import TINY, unbounded
 
 from lpg.learned_rule import LPGTargets
 from metatrain.engine import Engine
-from metatrain.shares import Share, bounded, typical_after, typical_at_first
+from metatrain.shares import Share, bound_of, bounded, typical_after, typical_at_first
 from metatrain.window import window_loss
 
 L, T, B, M = 4, 3, 2, 5
@@ -72,6 +72,12 @@ def test_typical_is_a_running_mean_of_medians_over_finite_lives():
     np.testing.assert_allclose(one, [3.0, 3.0])
     two = typical_after(one, jnp.array([[13.0, np.nan]] * 3))
     np.testing.assert_allclose(two, [0.9 * 3 + 0.1 * 13, 3.0], rtol=1e-6)
+
+
+def test_a_bound_is_so_many_typical_norms_and_none_where_none_was_measured():
+    typical = jnp.array([0.0, 2.0, np.inf])
+    np.testing.assert_array_equal(bound_of(typical, 5.0), [np.inf, 10.0, np.inf])
+    np.testing.assert_array_equal(bound_of(typical, None), [np.inf] * 3)
 
 
 @pytest.fixture(scope="module")
