@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from lpg.learned_rule import LPG
 from metatrain.cli import main, parse
 from metatrain.presets import ALL_ENVIRONMENTS, PRESETS
 
@@ -34,8 +35,8 @@ TINY_RUN = [
 ]
 
 
-def test_paper_preset_is_table_2():
-    paper = PRESETS["paper"]
+def test_published_preset_is_table_2():
+    paper = PRESETS["published"]
     assert (paper.lifetimes, paper.num_envs, paper.num_steps, paper.num_updates) == (960, 64, 20, 5)
     assert len(ALL_ENVIRONMENTS) == 15 and paper.envs == ALL_ENVIRONMENTS
     assert (paper.meta_learning_rate, paper.bandit_temperature) == (1e-4, 0.1)
@@ -44,6 +45,19 @@ def test_paper_preset_is_table_2():
     assert set(paper.gammas) == {0.99, 0.995} and set(paper.policy_entropy_costs) == {0.01, 0.02}
     interactions = paper.meta_steps * paper.interactions_per_meta_step
     assert abs(interactions / 1e10 - 1) < 1e-3
+    assert (paper.unearned_cost, paper.max_share, paper.average_decay) == (0.0, None, 0.0)
+    assert paper.rule == LPG()
+
+
+def test_paper_preset_departs_from_it_where_it_says_so():
+    published, paper = (PRESETS[name].as_json() for name in ("published", "paper"))
+    different = {name for name in paper if paper[name] != published[name]}
+    assert different == {
+        "meta_learning_rate", "meta_adam_epsilon", "max_grad_norm", "max_share", "rule",
+        "prediction_entropy_cost", "y_hat_cost", "unearned_cost", "average_decay",
+    }  # fmt: skip
+    changed = {k for k, v in paper["rule"].items() if v != published["rule"][k]}
+    assert changed == {"prediction_input"}
 
 
 def test_any_field_overrides_the_preset(tmp_path):
