@@ -112,6 +112,7 @@ class Engine:
         self.init = jax.jit(init)
         # The carry is donated: the state passed in must not be used again.
         self.run = jax.jit(run, donate_argnums=0)
+        self._choose = jax.jit(chosen, out_shardings=NamedSharding(self.mesh, REPLICATED))
 
     def start_from(self, state: EngineState, initial: InitialRule) -> EngineState:
         """A fresh state with eta and Adam that come from elsewhere."""
@@ -129,11 +130,8 @@ class Engine:
 
     def select(self, state: EngineState, score: float) -> EngineState:
         """The state after its mean of eta validated at `score`."""
-        replicated = NamedSharding(self.mesh, REPLICATED)
-        select = jax.jit(chosen, out_shardings=replicated)
-        return state._replace(
-            selection=select(state.selection, jnp.float32(score), state.meta_step)
-        )
+        selection = self._choose(state.selection, jnp.float32(score), state.meta_step)
+        return state._replace(selection=selection)
 
     @cached_property
     def program(self) -> jax.stages.Compiled:

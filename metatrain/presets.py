@@ -186,7 +186,7 @@ PRESETS = {
     ),
     # The nine tabular environments alone, published sizes.
     "tabular": FULL_SIZE(envs=TABULAR_ENVIRONMENTS, lifetimes=576, meta_steps=3_000),
-    # What lpg-cpu was made with: all but the convolutional worlds, over hours on two CPU cores.
+    # All but the convolutional worlds, for hours on two CPU cores.
     "cpu": MetaTrainConfig(
         envs=(*TABULAR_ENVIRONMENTS, "distractor", "rand_small", "rand_sparse"),
         lifetimes=120,
