@@ -27,11 +27,15 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
     def __init__(
         self, height: int, width: int, num_cells: int, num_objects: int, num_types: int,
         num_actions: int = 18, params: GridWorldParams | None = None,
+        num_states: int | None = None,
     ):  # fmt: skip
+        """`num_states`: of the largest instance, where sizes are padded to several; by default that
+        of `num_cells` and `num_objects`."""
         super().__init__()
         self.height, self.width, self.num_cells = height, width, num_cells
         self.num_objects, self.num_types = num_objects, num_types
         self._num_actions = num_actions
+        self._num_states = num_states
         self._params = params
         # By value, so that equal environments share gymnax's compiled `step`.
         leaves = jax.tree.leaves(params)
@@ -39,7 +43,7 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
 
     def _identity(self) -> tuple:
         sizes = (self.height, self.width, self.num_cells, self.num_objects, self.num_types)
-        return (type(self), *sizes, self._num_actions, self._params_bytes)
+        return (type(self), *sizes, self._num_actions, self._num_states, self._params_bytes)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GridWorld) and self._identity() == other._identity()
@@ -166,7 +170,7 @@ class TabularGridWorld(GridWorld):
 
     @property
     def num_states(self) -> int:
-        return self.num_cells * 2**self.num_objects
+        return self._num_states or self.num_cells * 2**self.num_objects
 
     def count_states(self, params: GridWorldParams) -> Array:
         """The instance's own H * W * 2^n, walls included."""

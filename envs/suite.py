@@ -216,6 +216,8 @@ def _grid_env(
         num_types=max(len(s.objects) for s in specs),
         num_actions=num_actions,
         params=params,
+        # No instance has both the most cells and the most objects: tables need not hold that many.
+        num_states=max(s.height * s.width * 2**s.num_objects for s in specs),
     )
 
 

@@ -78,6 +78,19 @@ def test_grid_params_are_the_published_sizes():
             assert params.num_actions == num_actions
 
 
+def test_a_padded_cohort_of_grids_has_as_many_states_as_its_largest_world():
+    """A table of the most cells by the most objects would be several times as large."""
+    names = COHORTS[0]
+    env, stacked = stack(names)
+    sizes = [GRIDS[name][0] * GRIDS[name][1] * 2 ** GRIDS[name][2] for name in names]
+    assert env.num_states == max(sizes) == 7 * 9 * 2**7
+    assert jax.vmap(env.count_states)(stacked).tolist() == sizes
+    last = jax.tree.map(lambda x: x[sizes.index(max(sizes))], stacked)
+    _, state = env.reset_env(jax.random.key(0), env.sample_params(jax.random.key(1), last))
+    corner = state.replace(agent_cell=last.height * last.width - 1)
+    assert env.observe(None, corner, None, last) == env.num_states - 1
+
+
 def test_chain_params_are_the_published_ranges():
     for name, (low, high, noisy) in CHAINS.items():
         _, stacked = stack((name,))
