@@ -82,7 +82,7 @@ class MetaTrainConfig:
     """Non-finite meta-gradients in a row after which training stops with an error."""
     remat: bool | None = None
     """Recompute each agent update in the backward pass instead of keeping what it made; by default
-    wherever that is faster or saves much memory: not for tables on a CPU."""
+    wherever that is faster or saves much memory: not for tables and dense layers on a CPU."""
     lifetimes_per_chunk: int | None = None
     """Lifetimes of a device whose gradients are computed at once; by default all, or as many as its
     memory holds; of tables on a CPU, as many as its caches like. The sum over chunks is the same

@@ -18,7 +18,7 @@ from envs.trajectory import Trajectory
 from lpg.lstm import SAVED
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.update import AgentState, agent_outputs, agent_step, read_agent
-from metatrain.cohort import Cohort, action_mask, all_tables, map_joined
+from metatrain.cohort import Cohort, action_mask, map_joined
 from metatrain.evidence import without_evidence
 from metatrain.lifetime import LifetimeState, policy
 from metatrain.outer_objective import (
@@ -140,12 +140,13 @@ def updated_agents(
 def recompute(config: MetaTrainConfig, cohorts: tuple[Cohort, ...]) -> bool:
     """Whether the backward pass recomputes agent updates, all but the LSTM's states.
 
-    Unless told, not on a CPU where all agents are tables: theirs are read as fast as made anew. A
-    network's activations would take four times the memory.
+    Unless told, not on a CPU where no agent has convolutions: what tables and dense layers made is
+    read faster than it is made anew. Boards of activations would take several times the memory.
     """
     if config.remat is not None:
         return config.remat
-    return not (all_tables(cohorts) and jax.default_backend() == "cpu")
+    boards = any(getattr(cohort.agent, "conv_features", ()) for cohort in cohorts)
+    return boards or jax.default_backend() != "cpu"
 
 
 def lifetime_inputs(

@@ -11,9 +11,9 @@ from tiny import TINY, unbounded
 from envs.suite import SUITE
 from lpg.rule import RuleInputs
 from metatrain import window as window_module
-from metatrain.cohort import make_cohort
+from metatrain.cohort import build_cohorts, make_cohort
 from metatrain.engine import Engine
-from metatrain.window import targets_of_all
+from metatrain.window import recompute, targets_of_all
 
 
 def random_inputs(key, num_lifetimes, num_envs, num_steps=4, m=5):
@@ -101,6 +101,18 @@ def window_module_stack(name):
     from envs.suite import stack
 
     return stack((name,))
+
+
+def test_a_cpu_recomputes_where_agents_have_convolutions(monkeypatch):
+    def recomputed(*envs, **changed):
+        config = dataclasses.replace(TINY, envs=envs, lifetimes=len(envs), **changed)
+        return recompute(config, build_cohorts(config.rule, config))
+
+    assert not recomputed("long", "dense") and not recomputed("long", "rand_small", "distractor")
+    assert recomputed("long", "rand_dense")
+    assert recomputed("long", remat=True) and not recomputed("rand_dense", remat=False)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert recomputed("long") and recomputed("rand_small")
 
 
 def test_layout_of_lifetimes_does_not_matter():
