@@ -54,3 +54,12 @@ def insert(taken: tuple[Array, ...], rank: Array) -> tuple[Array, ...]:
 
 def _count(conditions: Iterable[Array]) -> Array:
     return sum((c.astype(jnp.int32) for c in conditions), start=jnp.int32(0))
+
+
+def distinct_cells(free: FreeCells, uniforms: Array, count: int) -> list[Array]:
+    """Cells drawn one after the other, each from the free ones that are left."""
+    taken, ranks = (), []
+    for i in range(count):
+        ranks.append(free.draw(uniforms[i], taken))
+        taken = insert(taken, ranks[-1])
+    return [free.cell(rank) for rank in ranks]

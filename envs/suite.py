@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.delayed_chain import DelayedChain, DistractorChain
-from envs.grid_world import GridWorldParams, RandomGridWorld, TabularGridWorld
+from envs.grid_world import GridWorldParams
+from envs.random_grid_world import RandomGridWorld
 from envs.reference_returns import REFERENCE_RETURNS
+from envs.tabular_grid_world import TabularGridWorld
 
 Cell = tuple[int, int]
 

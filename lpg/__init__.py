@@ -3,10 +3,10 @@
 What a training loop of one's own needs is here; `scripts/examples/train_with_rule.py` uses it.
 """
 
-from envs.trajectory import Trajectory
-from lpg.agents import split_heads
-from lpg.loading import load
-from lpg.rule import AgentOutputs, Heads, Hypers, RuleInputs, UpdateRule, rule_inputs
+from lpg.files.loading import load
+from lpg.heads import AgentOutputs, Heads, split_heads
+from lpg.rule import Hypers, RuleInputs, UpdateRule, rule_inputs
+from lpg.trajectory import Trajectory
 
 __all__ = [
     "AgentOutputs",

@@ -7,34 +7,14 @@ targets. Everything the engine can meta-train, and every baseline, is an `Update
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from envs.trajectory import Trajectory
+from lpg.heads import AgentOutputs, Heads, action_log_prob
+from lpg.trajectory import Trajectory
 
 RuleParams = Any  # eta: a pytree that only its own rule looks into
 Targets = Any  # what `targets` returns and `loss` takes, arrays with leading axes [T, B]
-
-
-class Heads(NamedTuple):
-    """Widths of the outputs that a rule asks its agent for; 0 means the head is absent."""
-
-    logits: int  # A, one per action
-    prediction: int = 0  # m, logits of the prediction vector y
-    value: int = 0  # 1 where the rule wants a scalar value V(s)
-
-    @property
-    def total(self) -> int:
-        return self.logits + self.prediction + self.value
-
-
-class AgentOutputs(NamedTuple):
-    """What the agent says of a batch of states; leading axes as the observations'."""
-
-    logits: Float[Array, "*batch A"]  # masked: -1e9 for actions the environment lacks
-    prediction: Float[Array, "*batch m"]  # logits of y; m = 0 where absent
-    value: Float[Array, "*batch v"]  # v = 1, or 0 where absent
 
 
 class Hypers(NamedTuple):
@@ -82,22 +62,6 @@ class UpdateRule(Protocol):
         ...
 
 
-def action_log_prob(
-    logits: Float[Array, "*batch A"], action: Int[Array, "*batch"]
-) -> Float[Array, "*batch"]:
-    """log pi(a|s) of the actions taken."""
-    log_probs = jax.nn.log_softmax(logits)
-    # A masked sum, not an index: the transpose of an index is a scatter, element after element.
-    taken = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
-    return jnp.sum(jnp.where(taken, log_probs, 0.0), axis=-1)
-
-
-def entropy(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
-    """Entropy of softmax(logits) in nats; masked entries (-1e9) contribute exactly 0."""
-    log_probs = jax.nn.log_softmax(logits)
-    return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
-
-
 def rule_inputs(
     outputs: AgentOutputs, trajectory: Trajectory, gamma: Float[Array, ""]
 ) -> RuleInputs:
@@ -116,11 +80,3 @@ def rule_inputs(
         prediction=outputs.prediction,
         value=outputs.value,
     )
-
-
-def mask_logits(
-    logits: Float[Array, "*batch A"], action_mask: Bool[Array, "A"]
-) -> Float[Array, "*batch A"]:
-    """Logits with invalid actions at -1e9: probability exactly 0, gradients finite."""
-    mask = action_mask.reshape((1,) * (logits.ndim - 1) + action_mask.shape)
-    return jnp.where(mask, logits, -1e9)

@@ -6,10 +6,12 @@ import jax
 import optax
 from jaxtyping import Array, Bool
 
-from envs.trajectory import Trajectory
-from lpg.agents import Agent, AgentParams, TableAgent, read_rows, split_heads
+from lpg.agent import Agent, AgentParams
+from lpg.agents.table import TableAgent, read_rows
+from lpg.heads import AgentOutputs, mask_logits, split_heads
 from lpg.optimizers import SGD, apply_direction
-from lpg.rule import AgentOutputs, Hypers, Targets, UpdateRule, mask_logits
+from lpg.rule import Hypers, Targets, UpdateRule
+from lpg.trajectory import Trajectory
 
 
 class AgentState(NamedTuple):

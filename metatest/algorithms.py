@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lpg.actor_critic import A2C
-from lpg.architecture import Precision
-from lpg.baseline_rule import with_baseline
-from lpg.learned_rule import LPG
-from lpg.loading import from_file
+from lpg.files.loading import from_file
+from lpg.files.storage import RuleFile, RuleFileError, load_rule
 from lpg.rule import RuleParams, UpdateRule
-from lpg.storage import RuleFile, RuleFileError, load_rule
+from lpg.rules.a2c import A2C
+from lpg.rules.learned import Precision
+from lpg.rules.lpg import LPG
+from lpg.rules.lpg_eq7 import with_baseline
 
 
 @dataclass(frozen=True)

@@ -11,24 +11,24 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lpg.architecture import Precision
-from lpg.checkpoint import CheckpointError
-from lpg.compilation_cache import enable_compilation_cache
-from lpg.storage import RuleFile, load_rule
+from lpg.files.storage import RuleFile, load_rule
+from lpg.rules.learned import Precision
+from lpg.runs.checkpoint import CheckpointError
+from lpg.runs.compilation_cache import enable_compilation_cache
 from metatest.algorithms import Algorithm, choose
-from metatest.atari_env import check_installed
-from metatest.atari_games import resolve
-from metatest.atari_run import AtariOptions, Stopped
-from metatest.atari_sweep import play_all
+from metatest.atari.env import check_installed
+from metatest.atari.games import resolve
+from metatest.atari.run import AtariOptions, Stopped
+from metatest.atari.sweep import play_all
 from metatest.evaluate import Budget, evaluate, make_task, total_updates
-from metatest.report import as_table, write_report
-from metatest.results import append_result
-from metatest.run_record import write_record
+from metatest.report.results import append_result
+from metatest.report.run_record import write_record
+from metatest.report.write import as_table, write_report
 from metatest.tasks import Overrides, TaskSpec, find_task
 
 SUBCOMMANDS = {
-    "report": "metatest.report_cli",
-    "probe": "metatest.probe_cli",
+    "report": "metatest.report.cli",
+    "probe": "metatest.probe.cli",
     "rules": "metatest.rules_cli",
 }
 

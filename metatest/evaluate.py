@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lpg.agents import make_agent
+from lpg.agents.make import make_agent
 from lpg.optimizers import make_optimizer
 from metatest.algorithms import Algorithm
-from metatest.results import Result, late_returns, late_rewards, with_none
+from metatest.report.results import Result, late_returns, late_rewards, with_none
 from metatest.selection import choose_arm
 from metatest.tasks import META_TRAINING, Habit, TaskSpec, random_return
 from metatest.train_agent import Task, train

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lpg.storage import load_rule, shipped_rules
+from lpg.files.storage import load_rule, shipped_rules
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 def card(name: str) -> str | None:
     """The card of a shipped rule; None where there is none."""
-    path = resources.files("lpg.rules") / f"{name}.md"
+    path = resources.files("lpg.shipped") / f"{name}.md"
     return path.read_text("utf-8") if name in shipped_rules() and path.is_file() else None
 
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from metatest.results import late_returns, late_rewards
-from metatest.statistics import standard_error
+from metatest.report.results import late_returns, late_rewards
+from metatest.report.statistics import standard_error
 from metatest.train_agent import Curve
 
 

@@ -190,7 +190,7 @@ def _import(name: str) -> Any:
 
 def random_return(spec: TaskSpec, key: Array, num_envs: int = 64, num_steps: int = 1000) -> float:
     """Mean return of the uniform policy's finished episodes; NaN where none finished."""
-    from envs.rollout import rollout, start
+    from lpg.rollout import rollout, start
 
     def policy(observation: Array) -> Array:
         return jnp.zeros((observation.shape[0], spec.env.num_actions))

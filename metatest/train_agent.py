@@ -11,8 +11,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.rollout import EpisodeSummary, RolloutState, rollout, start
-from lpg.agents import Agent
+from lpg.agent import Agent
+from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers, RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.update import AgentState, agent_outputs, agent_step
 

@@ -2,8 +2,8 @@
 
 import sys
 
-from metatrain.cpu_cores import use_every_core
-from metatrain.distributed import ProcessesError, initialize
+from metatrain.devices.cpu_cores import use_every_core
+from metatrain.devices.distributed import ProcessesError, initialize
 
 
 def main() -> None:

@@ -8,16 +8,16 @@ from typing import Annotated
 import tyro
 from jax.errors import JaxRuntimeError
 
-from lpg.checkpoint import CheckpointError
-from lpg.compilation_cache import enable_compilation_cache
-from lpg.learned_rule import LPG
-from metatrain.devices import UnevenLifetimesError
-from metatrain.distributed import Distributed, ProcessesError
+from lpg.rules.lpg import LPG
+from lpg.runs.checkpoint import CheckpointError
+from lpg.runs.compilation_cache import enable_compilation_cache
+from metatrain.devices.distributed import Distributed, ProcessesError
+from metatrain.devices.mesh import UnevenLifetimesError
+from metatrain.devices.processes import is_first
 from metatrain.initial_rule import InitialRuleError
 from metatrain.memory import MemoryTooSmallError
 from metatrain.presets import PRESETS, MetaTrainConfig, with_rule
-from metatrain.processes import is_first
-from metatrain.run_directory import RunDirectoryError
+from metatrain.records.run_directory import RunDirectoryError
 from metatrain.train import MetaTrainingDiverged, RunOptions, train
 
 

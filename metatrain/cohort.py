@@ -17,9 +17,12 @@ import optax
 from jaxtyping import Array, Bool
 
 from envs.suite import SUITE, SuiteRow, cohorts, stack
-from lpg.agents import Agent, TableAgent, make_agent
+from lpg.agent import Agent
+from lpg.agents.make import make_agent
+from lpg.agents.table import TableAgent
+from lpg.heads import Heads
 from lpg.optimizers import OptimizerName, make_optimizer
-from lpg.rule import Heads, UpdateRule
+from lpg.rule import UpdateRule
 from metatrain.presets import MetaTrainConfig
 
 

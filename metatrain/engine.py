@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 from lpg.rule import RuleParams, UpdateRule
 from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
-from metatrain.chunks import choose_chunks, into_chunks, out_of_chunks
 from metatrain.cohort import Cohort, build_cohorts
-from metatrain.devices import (
+from metatrain.devices.chunks import choose_chunks, into_chunks, out_of_chunks
+from metatrain.devices.mesh import (
     REPLICATED,
     SHARED,
     compiler_options,

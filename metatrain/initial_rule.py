@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lpg.architecture import StoredArchitecture
-from lpg.checkpoint import CheckpointError, newest_leaves
+from lpg.files.storage import RuleFileError, load_rule
 from lpg.rule import RuleParams
-from lpg.storage import RuleFileError, load_rule
+from lpg.rules.learned import StoredArchitecture
+from lpg.runs.checkpoint import CheckpointError, newest_leaves
 from metatrain.meta_optimizer import meta_optimizer
 from metatrain.presets import MetaTrainConfig
 

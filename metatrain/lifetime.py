@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from envs.rollout import EpisodeSummary, RolloutState, rollout, start
-from envs.trajectory import Trajectory
+from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers
+from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_outputs
 from metatrain.bandit import BanditState, log_probabilities
 from metatrain.cohort import Cohort, action_mask, count_states, sample_env_params

@@ -3,7 +3,7 @@
 import os
 
 from lpg.rule import UpdateRule
-from metatrain.chunks import possible_chunks
+from metatrain.devices.chunks import possible_chunks
 from metatrain.engine import Engine
 from metatrain.presets import MetaTrainConfig
 

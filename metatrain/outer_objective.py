@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from envs.trajectory import Trajectory
-from lpg.agents import Agent, TableAgent
-from lpg.returns import generalised_advantage, lambda_returns
-from lpg.rule import AgentOutputs, action_log_prob, entropy
+from lpg.agent import Agent
+from lpg.agents.table import TableAgent
+from lpg.heads import AgentOutputs, action_log_prob, entropy
+from lpg.losses.returns import generalised_advantage, lambda_returns
+from lpg.trajectory import Trajectory
 
 
 class CriticState(NamedTuple):

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from envs.suite import SUITE
-from lpg.learned_rule import LPG
-from lpg.loading import LearnedRule, rule_class
+from lpg.rules.lpg import LPG
+from lpg.rules.registry import LearnedRule, rule_class
 
 ALL_ENVIRONMENTS = tuple(SUITE)
 CENTRED = partial(LPG, prediction_input="centred")  # LPG as it is meta-trained

@@ -20,14 +20,14 @@ from rich.progress import (
 )
 
 from envs.suite import SUITE, normalised_return
-from lpg.stop_signals import stop_signals
+from lpg.runs.stop_signals import stop_signals
+from metatrain.devices.processes import any_process, is_first, on_first
 from metatrain.engine import Engine, EngineState, skipped_in_a_row
 from metatrain.initial_rule import read_initial_rule
 from metatrain.memory import fitting_engine
 from metatrain.metrics import as_record
 from metatrain.presets import MetaTrainConfig
-from metatrain.processes import any_process, is_first, on_first
-from metatrain.records import Records
+from metatrain.records.records import Records
 from metatrain.validation import Validation
 
 STOPPING = "Stopping after this log interval; once more to stop at once."

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from envs.rollout import EpisodeSummary
+from lpg.rollout import EpisodeSummary
 from lpg.rule import RuleParams
 from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
 from metatrain.cohort import Cohort, map_joined
-from metatrain.devices import local_slots
+from metatrain.devices.mesh import local_slots
 from metatrain.lifetime import LifetimeState, birth, final_return, grow_older, is_deterministic
 from metatrain.metrics import EnvironmentMetrics, Metrics
 from metatrain.presets import MetaTrainConfig

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from lpg.rule import AgentOutputs, RuleParams, UpdateRule, action_log_prob, entropy
+from lpg.heads import AgentOutputs, action_log_prob, entropy
+from lpg.rule import RuleParams, UpdateRule
 from lpg.update import AgentState, agent_outputs
 from metatrain.cohort import Cohort, action_mask
-from metatrain.devices import REPLICATED, gather, local_slots, make_mesh
+from metatrain.devices.mesh import REPLICATED, gather, local_slots, make_mesh
 from metatrain.lifetime import LifetimeState, birth_with, final_return, grow_older, policy
 from metatrain.presets import MetaTrainConfig
 from metatrain.shares import unmeasured

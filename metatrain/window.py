@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from envs.rollout import EpisodeSummary, RolloutState, rollout
-from envs.trajectory import Trajectory
-from lpg.lstm import SAVED
+from lpg.network.lstm import SAVED
+from lpg.rollout import EpisodeSummary, RolloutState, rollout
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
+from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_outputs, agent_step, read_agent
 from metatrain.cohort import Cohort, action_mask, map_joined
 from metatrain.evidence import without_evidence

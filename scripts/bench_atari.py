@@ -16,12 +16,12 @@ import jax
 import numpy as np
 import tyro
 
-from lpg.architecture import Precision
-from lpg.baseline_rule import with_baseline
-from lpg.learned_rule import LPG
-from lpg.loading import load
-from metatest.atari_env import AtariEnv, AtariSettings
-from metatest.atari_train import (
+from lpg.files.loading import load
+from lpg.rules.learned import Precision
+from lpg.rules.lpg import LPG
+from lpg.rules.lpg_eq7 import with_baseline
+from metatest.atari.env import AtariEnv, AtariSettings
+from metatest.atari.train import (
     Player,
     as_trajectory,
     frames,

@@ -1,4 +1,4 @@
-"""Convolutions of many lifetimes at once: lpg/convolution.py against a vmapped `lax.conv`.
+"""Convolutions of many lifetimes at once: lpg/agents/convolution.py against a vmapped `lax.conv`.
 
     python scripts/bench_convolution.py --lifetimes 8 --batch 1280 --board 10 --channels 4
 
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import tyro
 from timing import seconds_by_turns
 
-from lpg.convolution import Conv3x3
+from lpg.agents.convolution import Conv3x3
 
 
 @dataclass(frozen=True)

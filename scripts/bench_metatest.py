@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from lpg.architecture import Precision
+from lpg.files.storage import load_rule
 from lpg.rule import Hypers
-from lpg.storage import load_rule
+from lpg.rules.learned import Precision
 from metatest.algorithms import Algorithm, choose
 from metatest.evaluate import Budget, make_task
 from metatest.tasks import find_task

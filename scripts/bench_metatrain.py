@@ -24,7 +24,7 @@ from typing import Literal
 
 import tyro
 
-from metatrain.cpu_cores import use_every_core
+from metatrain.devices.cpu_cores import use_every_core
 
 use_every_core()  # before the imports below, which take a device
 

@@ -13,7 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from metatrain.plots import log_lines, mean_of_curves, series, smooth
+from metatrain.records.plots import log_lines, mean_of_curves, series, smooth
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from lpg.architecture import Precision
+from lpg.rules.learned import Precision
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tyro
 
-from metatrain.cpu_cores import use_every_core
+from metatrain.devices.cpu_cores import use_every_core
 
 use_every_core()  # before the imports below, which take a device
 

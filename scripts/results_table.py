@@ -15,12 +15,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from lpg.storage import write_atomically
-from metatest.comparison import Comparison, compare, counts
-from metatest.report import cell
-from metatest.results import Result, load_results
-from metatest.run_record import read_record
-from metatest.statistics import Summary, summarise
+from lpg.files.storage import write_atomically
+from metatest.report.comparison import Comparison, compare, counts
+from metatest.report.results import Result, load_results
+from metatest.report.run_record import read_record
+from metatest.report.statistics import Summary, summarise
+from metatest.report.write import cell
 
 INTRODUCTION = """\
 Fresh agents, trained by the frozen rule or by a baseline for the same number of environment steps.

@@ -13,10 +13,10 @@ import jax
 import numpy as np
 import tyro
 
-from lpg.storage import load_rule
+from lpg.files.storage import load_rule
 from metatest.algorithms import Algorithm, choose
 from metatest.evaluate import Budget, make_task, setting
-from metatest.results import late_returns, late_rewards
+from metatest.report.results import late_returns, late_rewards
 from metatest.tasks import find_task
 from metatest.train_agent import train
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from timing import seconds_by_turns
 
-from lpg.learned_rule import LPG, LPGTargets
 from lpg.rule import RuleInputs, RuleParams
+from lpg.rules.lpg import LPG, LPGTargets
 from metatrain.engine import Engine, Windows
 from metatrain.shares import unmeasured
 from metatrain.window import learn_and_act, learners, window_loss

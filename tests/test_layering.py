@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "envs": set(),
-    "lpg": {"envs"},
+    "lpg": set(),
     "metatrain": {"envs", "lpg"},
     "metatest": {"envs", "lpg"},
 }

@@ -1,1 +1,0 @@
-"""Rules that ship with the package, loadable by name."""

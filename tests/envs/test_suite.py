@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from envs.render import render
-from envs.rollout import rollout, start
 from envs.suite import SUITE, cohorts, make, normalised_return, stack
+from lpg.rollout import rollout, start
 
 KL_COSTS = (0.1, 0.5, 1.0)
 TABLE_ARMS = ("table", "sgd", (20, 40, 80))

@@ -2,7 +2,7 @@
 
     python numpy_rule.py rule.safetensors inputs.npz targets.npz
 
-`inputs.npz` holds the arrays that lpg/export.py lists, float32; this file imports nothing of ours.
+`inputs.npz` holds the arrays that lpg/files/export.py lists, float32; nothing of ours is imported.
 """
 
 import json

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import rlax
 
-from envs.trajectory import Trajectory
-from lpg.actor_critic import A2C, A2CTargets
-from lpg.rule import AgentOutputs, Heads, Hypers, UpdateRule, rule_inputs
+from lpg.heads import AgentOutputs, Heads
+from lpg.rule import Hypers, UpdateRule, rule_inputs
+from lpg.rules.a2c import A2C, A2CTargets
+from lpg.trajectory import Trajectory
 
 T, B, ACTIONS = 5, 4, 3
 RULE = A2C()

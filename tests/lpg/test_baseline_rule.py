@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.trajectory import Trajectory
-from lpg.baseline_rule import LPGWithBaseline
-from lpg.learned_rule import LPG, LPGTargets
-from lpg.rule import AgentOutputs, Heads, Hypers
+from lpg.heads import AgentOutputs, Heads
+from lpg.rule import Hypers
+from lpg.rules.lpg import LPG, LPGTargets
+from lpg.rules.lpg_eq7 import LPGWithBaseline
+from lpg.trajectory import Trajectory
 
 T, B, A, M = 4, 3, 5, 6
 RULE = LPGWithBaseline(hidden_size=4, prediction_size=M, embedding_size=2)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lpg.convolution import Conv3x3, DenseOnBoards, convolve, correlate
+from lpg.agents.convolution import Conv3x3, DenseOnBoards, convolve, correlate
 
 SIZES = [(1, 1, 1, 1, 1), (3, 5, 4, 2, 6), (2, 3, 7, 5, 3), (2, 11, 11, 4, 4)]  # n, h, w, c, f
 

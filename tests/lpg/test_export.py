@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import lpg
-from lpg import export
-from lpg.learned_rule import LPG
-from lpg.learned_value_rule import LPGV
-from lpg.storage import save_rule
+from lpg.files import export
+from lpg.files.storage import save_rule
+from lpg.rules.lpg import LPG
+from lpg.rules.lpg_v import LPGV
 
 HERE = Path(__file__).parent
 PACKAGES = Path(sysconfig.get_paths()["purelib"])
@@ -128,7 +128,7 @@ def test_numpy_alone_computes_the_rule_from_its_file(rule_file, tmp_path):
 
 
 def lpg_file(name):
-    return Path(lpg.__file__).parent / "rules" / f"{name}.safetensors"
+    return Path(lpg.__file__).parent / "shipped" / f"{name}.safetensors"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, rel_entr, softmax
 
-from lpg.kl_divergence import kl_divergence, kl_gradient
+from lpg.losses.kl_divergence import kl_divergence, kl_gradient
 
 ROWS, M = 7, 5
 

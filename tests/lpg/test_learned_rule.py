@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from lpg.learned_rule import LPG
 from lpg.rule import RuleInputs
+from lpg.rules.lpg import LPG
 
 CENTRED = LPG(hidden_size=8, prediction_size=5, embedding_size=4, prediction_input="centred")
 T, R = 4, 3

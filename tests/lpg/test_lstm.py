@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lpg.lstm import LSTMWeights, lstm_feature_major, lstm_scan
+from lpg.network.lstm import LSTMWeights, lstm_feature_major, lstm_scan
 
 T, R, N, H, K = 9, 7, 6, 5, 3
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from jax import export
 
-from lpg import lstm_fused as module
-from lpg.learned_rule import LPG
-from lpg.lstm import LSTMWeights, lstm_scan
-from lpg.lstm_fused import lstm_fused
-from lpg.network import LPGNetwork
+from lpg.network import lstm_fused as module
+from lpg.network.lstm import LSTMWeights, lstm_scan
+from lpg.network.lstm_fused import lstm_fused
+from lpg.network.rule_network import LPGNetwork
 from lpg.rule import RuleInputs
+from lpg.rules.lpg import LPG
 
 N = 6
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lpg.learned_rule import LPG
+from lpg.files.storage import load_rule
 from lpg.rule import RuleInputs
-from lpg.storage import load_rule
+from lpg.rules.lpg import LPG
 
 T, R, M = 7, 5, 6
 RULE = LPG(hidden_size=8, prediction_size=M, embedding_size=4)

@@ -8,7 +8,7 @@ import rlax
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpg.returns import explained_variance, generalised_advantage, lambda_returns
+from lpg.losses.returns import explained_variance, generalised_advantage, lambda_returns
 
 T, B = 5, 4
 RETURNS = jax.jit(lambda_returns)

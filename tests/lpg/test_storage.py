@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lpg import storage
-from lpg.learned_rule import LPG
-from lpg.storage import RuleFileError, load_rule, save_rule, shipped_rules
+from lpg.files import storage
+from lpg.files.storage import RuleFileError, load_rule, save_rule, shipped_rules
+from lpg.rules.lpg import LPG
 
 RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)
 

@@ -10,11 +10,14 @@ import numpy as np
 import optax
 import pytest
 
-from envs.trajectory import Trajectory
-from lpg.agents import NetworkAgent, TableAgent, make_agent
-from lpg.learned_rule import LPG, LPGTargets
+from lpg.agents.make import make_agent
+from lpg.agents.network import NetworkAgent
+from lpg.agents.table import TableAgent
+from lpg.heads import AgentOutputs, Heads, entropy, mask_logits
 from lpg.optimizers import make_optimizer
-from lpg.rule import AgentOutputs, Heads, Hypers, entropy, mask_logits, rule_inputs
+from lpg.rule import Hypers, rule_inputs
+from lpg.rules.lpg import LPG, LPGTargets
+from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_outputs, agent_step, read_agent
 
 T, B, STATES, ACTIONS, M = 5, 4, 6, 3, 5

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lpg.actor_critic import A2C
-from lpg.atari_network import AtariAgent
-from lpg.baseline_rule import LPGWithBaseline
-from lpg.rule import Heads
+from lpg.agents.nature_network import AtariAgent
+from lpg.heads import Heads
+from lpg.rules.a2c import A2C
+from lpg.rules.lpg_eq7 import LPGWithBaseline
 from metatest.algorithms import Algorithm, a2c
-from metatest.atari_env import AtariEnv, AtariSettings
-from metatest.atari_games import games, resolve
-from metatest.atari_run import AtariOptions, Stopped, evaluate_atari, run_agent
-from metatest.atari_train import hypers, make_learner
+from metatest.atari.env import AtariEnv, AtariSettings
+from metatest.atari.games import games, resolve
+from metatest.atari.run import AtariOptions, Stopped, evaluate_atari, run_agent
+from metatest.atari.train import hypers, make_learner
 
 TINY = AtariOptions(
     frames=10 * 2 * 5 * 4, num_steps=5, seeds=2, log_every=2, checkpoint_every=4, video_steps=6,
@@ -188,7 +188,7 @@ def test_a_signal_saves_and_stops(learner, tmp_path):
 
 
 def test_hypers_and_a2c_learner_move_every_parameter():
-    from metatest.atari_train import newborn, play_and_learn
+    from metatest.atari.train import newborn, play_and_learn
 
     algorithm = Algorithm("a2c", A2C(), ())
     learner = make_learner(algorithm.rule, algorithm.rule_params, 4)

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from test_statistics import result
 
-from metatest.comparison import compare, counts, decide
-from metatest.statistics import summarise
+from metatest.report.comparison import compare, counts, decide
+from metatest.report.statistics import summarise
 
 
 def test_difference_and_error_are_welchs():

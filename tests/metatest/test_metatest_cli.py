@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from lpg.learned_rule import LPG
-from lpg.storage import save_rule
+from lpg.files.storage import save_rule
+from lpg.rules.lpg import LPG
 from metatest.cli import main
 
 RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)

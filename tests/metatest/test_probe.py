@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from test_probe_targets import RULE, noisy
 
-from lpg.learned_rule import LPG, LPGTargets
-from lpg.learned_value_rule import LPGV
-from lpg.storage import load_rule, save_rule
-from metatest import probe_cli, probe_lives, probe_targets
+from lpg.files.storage import load_rule, save_rule
+from lpg.rules.lpg import LPG, LPGTargets
+from lpg.rules.lpg_v import LPGV
 from metatest.algorithms import Algorithm, choose
-from metatest.probe_plots import draw_targets
-from metatest.probe_protocol import HEADLINE_ARM, HORIZON, INTACT, Y_CUT, Group, ProbeProtocol
-from metatest.probe_results import ChainLives, Estimate, Probe, RewardFree
+from metatest.probe import cli as probe_cli
+from metatest.probe import lives as probe_lives
+from metatest.probe import targets as probe_targets
+from metatest.probe.plots import draw_targets
+from metatest.probe.protocol import HEADLINE_ARM, HORIZON, INTACT, Y_CUT, Group, ProbeProtocol
+from metatest.probe.results import ChainLives, Estimate, Probe, RewardFree
 from metatest.train_agent import update
 
 TINY = ProbeProtocol(

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lpg.learned_rule import LPG, LPGTargets
-from metatest import probe_targets
+from lpg.rules.lpg import LPG, LPGTargets
 from metatest.algorithms import Algorithm
+from metatest.probe import targets as probe_targets
 
 RULE = LPG(hidden_size=6, prediction_size=5, embedding_size=3)
 

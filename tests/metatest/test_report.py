@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from test_statistics import result
 
-from metatest import report_cli
-from metatest.report import as_table, write_report
+from metatest.report import cli as report_cli
+from metatest.report.write import as_table, write_report
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "recompute_report.py"
 LIFE = {"updates": [2344], "interactions": [3_000_320], "learning_rate": 5e-4}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from metatest.results import Result
-from metatest.statistics import (
+from metatest.report.results import Result
+from metatest.report.statistics import (
     Interval,
     aggregate,
     improvement_probability,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from gymnax.environments import environment, spaces
 
-from envs.rollout import rollout, start
-from lpg.baseline_rule import LPGWithBaseline
-from lpg.learned_rule import LPG
-from lpg.rule import Heads
+from lpg.heads import Heads
+from lpg.rollout import rollout, start
+from lpg.rules.lpg import LPG
+from lpg.rules.lpg_eq7 import LPGWithBaseline
 from metatest.algorithms import Algorithm, a2c
 from metatest.evaluate import Budget, evaluate, make_task, setting
 from metatest.tasks import Overrides, find_task, random_return

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lpg.actor_critic import A2C
-from lpg.learned_rule import LPG, LPGTargets
+from lpg.rules.a2c import A2C
+from lpg.rules.lpg import LPG, LPGTargets
 from metatest import evaluate as evaluate_module
 from metatest.algorithms import Algorithm, a2c
 from metatest.evaluate import Budget, evaluate, make_task
-from metatest.results import late_rewards
+from metatest.report.results import late_rewards
 from metatest.tasks import find_task
 from metatest.train_agent import Curve, train
 

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from envs.rollout import EpisodeSummary, RolloutState
-from envs.trajectory import Trajectory
-from lpg.agents import make_agent
-from lpg.learned_rule import LPG
+from lpg.agents.make import make_agent
+from lpg.heads import Heads
 from lpg.optimizers import make_optimizer
-from lpg.rule import Heads, Hypers
+from lpg.rollout import EpisodeSummary, RolloutState
+from lpg.rule import Hypers
+from lpg.rules.lpg import LPG
+from lpg.trajectory import Trajectory
 from lpg.update import AgentState
 from metatrain.cohort import Cohort
 from metatrain.lifetime import LifetimeState

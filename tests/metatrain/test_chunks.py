@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from metatrain import chunks, memory
-from metatrain.chunks import choose_chunks, possible_chunks
-from metatrain.devices import UnevenLifetimesError
+from metatrain import memory
+from metatrain.devices import chunks
+from metatrain.devices.chunks import choose_chunks, possible_chunks
+from metatrain.devices.mesh import UnevenLifetimesError
 from metatrain.engine import Engine
 from metatrain.memory import MemoryTooSmallError, fitting_engine, needed_bytes
 

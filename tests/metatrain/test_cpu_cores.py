@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import os
 os.sched_getaffinity = lambda pid: {0, 1, 5}
-from metatrain.cpu_cores import use_every_core
+from metatrain.devices.cpu_cores import use_every_core
 use_every_core()
 import jax
 print(jax.device_count())

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from lpg.checkpoint import Checkpoints
-from metatrain.devices import UnevenLifetimesError, compiler_options, even_devices, make_mesh
+from lpg.runs.checkpoint import Checkpoints
+from metatrain.devices.mesh import UnevenLifetimesError, compiler_options, even_devices, make_mesh
 from metatrain.engine import Engine
 
 # A cohort of two environments and one of one.

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from lpg import checkpoint as checkpoint_module
-from lpg.checkpoint import CheckpointError, Checkpoints
-from lpg.storage import load_rule
+from lpg.files.storage import load_rule
+from lpg.runs import checkpoint as checkpoint_module
+from lpg.runs.checkpoint import CheckpointError, Checkpoints
 from metatrain.engine import Engine, skipped_in_a_row
 from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import as_record
-from metatrain.run_directory import RunDirectory, RunDirectoryError
+from metatrain.records.run_directory import RunDirectory, RunDirectoryError
 from metatrain.train import RunOptions, train
 
 # Reading a damaged checkpoint without its list of files fails inside orbax's threads, which

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from lpg.checkpoint import Checkpoints
-from lpg.storage import save_rule
+from lpg.files.storage import save_rule
+from lpg.runs.checkpoint import Checkpoints
 from metatrain.engine import Engine
 from metatrain.initial_rule import InitialRuleError, read_initial_rule
 from metatrain.presets import CENTRED, MetaTrainConfig
-from metatrain.run_directory import RunDirectory
+from metatrain.records.run_directory import RunDirectory
 from metatrain.train import RunOptions, train
 
 SMALL = replace(TINY, envs=("short",), lifetimes=2, meta_steps=2)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax import export
 
-from lpg import architecture
+from lpg.rules import learned as architecture
 from metatrain.engine import Engine
 from metatrain.presets import PRESETS
 

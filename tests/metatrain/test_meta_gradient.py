@@ -27,10 +27,10 @@ from planted_window import (
 )
 from tiny import unbounded
 
-from lpg.learned_rule import LPG
-from lpg.learned_value_rule import LPGV
 from lpg.optimizers import make_optimizer
 from lpg.rule import RuleInputs, rule_inputs
+from lpg.rules.lpg import LPG
+from lpg.rules.lpg_v import LPGV
 from lpg.update import agent_outputs, agent_step
 from metatrain import window as window_module
 from metatrain.outer_objective import Costs, TargetSquares, critic_step, outer_advantage, outer_loss

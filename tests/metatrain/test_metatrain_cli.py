@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lpg.learned_rule import LPG
+from lpg.rules.lpg import LPG
 from metatrain.cli import main, parse
 from metatrain.presets import ALL_ENVIRONMENTS, PRESETS
 

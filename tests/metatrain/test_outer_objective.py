@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from envs.trajectory import Trajectory
-from lpg.agents import make_agent
-from lpg.rule import AgentOutputs, Heads
+from lpg.agents.make import make_agent
+from lpg.heads import AgentOutputs, Heads
+from lpg.trajectory import Trajectory
 from metatrain.outer_objective import (
     AdvantageStats,
     Costs,

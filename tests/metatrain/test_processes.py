@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lpg.checkpoint import Checkpoints
+from lpg.runs.checkpoint import Checkpoints
 from metatrain.cli import parse
-from metatrain.distributed import Distributed
+from metatrain.devices.distributed import Distributed
 from metatrain.engine import Engine
 
 ARGUMENTS = [

@@ -9,7 +9,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from tiny import TINY, unbounded
 
-from lpg.learned_rule import LPGTargets
+from lpg.rules.lpg import LPGTargets
 from metatrain.engine import Engine
 from metatrain.shares import Share, bound_of, bounded, typical_after, typical_at_first
 from metatrain.window import window_loss

@@ -10,7 +10,7 @@ from tiny import TINY
 
 from metatrain import bandit as bandits
 from metatrain.cohort import build_cohorts
-from metatrain.devices import make_mesh
+from metatrain.devices.mesh import make_mesh
 from metatrain.lifetime import birth
 from metatrain.turnover import EndedLives, replace_ended
 

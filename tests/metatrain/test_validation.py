@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from lpg.rule import action_log_prob
+from lpg.heads import action_log_prob
 from lpg.update import AgentState, agent_outputs
 from metatrain.engine import Engine
 from metatrain.validation import Validation

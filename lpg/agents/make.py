@@ -1,0 +1,35 @@
+"""An agent by its name in Table 3's notation."""
+
+import re
+
+from lpg.agent import Agent
+from lpg.agents.network import NetworkAgent
+from lpg.agents.table import TableAgent
+from lpg.heads import Heads
+
+
+def make_agent(
+    architecture: str,
+    heads: Heads,
+    *,
+    num_states: int = 0,
+    observation_shape: tuple[int, ...] = (),
+) -> Agent:
+    """The agent that `architecture` names in Table 3's notation.
+
+    'table', 'D(32)', 'C(16)-D(32)', 'C(32-16-16)-D(256)': C(..) convolutional filters per layer,
+    D(..) dense units per layer. Raises ValueError for anything else.
+    """
+    if architecture == "table":
+        if num_states < 1:
+            raise ValueError("A table agent needs integer observations with at least one state.")
+        return TableAgent(heads, num_states)
+    match = re.fullmatch(r"(?:C\(([\d-]+)\)-)?D\(([\d-]+)\)", architecture)
+    if not match:
+        raise ValueError(
+            f"Unknown agent {architecture!r}; write 'table', 'D(32)' or 'C(16)-D(32)'."
+        )
+    conv, dense = (
+        tuple(int(n) for n in part.split("-")) if part else () for part in match.groups()
+    )
+    return NetworkAgent(heads, observation_shape, conv, dense)

@@ -1,0 +1,62 @@
+"""ReLU networks with a shared torso, such as C(16)-D(32) (Oh et al. 2020, Table 3).
+
+Written for one lifetime; vmapped over lifetimes every layer is a batched matmul.
+"""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lpg.agent import AgentParams
+from lpg.agents.convolution import Conv3x3, DenseOnBoards
+from lpg.heads import Heads
+
+
+class Torso(nn.Module):
+    """Convolutions, dense layers, and one linear layer that holds all heads."""
+
+    conv_features: tuple[int, ...]
+    dense_features: tuple[int, ...]
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n *obs"]) -> Float[Array, "n out"]:
+        first, *others = self.dense_features
+        if self.conv_features:
+            x = jnp.moveaxis(x, 1, -1)
+            for i, features in enumerate(self.conv_features):
+                x = nn.relu(Conv3x3(features, name=f"conv{i}")(x))
+            x = nn.relu(DenseOnBoards(first, name="dense0")(x))
+        else:
+            x = nn.relu(nn.Dense(first, name="dense0")(x.reshape((x.shape[0], -1))))
+        for i, features in enumerate(others, start=1):
+            x = nn.relu(nn.Dense(features, name=f"dense{i}")(x))
+        return nn.Dense(self.num_outputs, name="heads")(x)
+
+
+@dataclass(frozen=True)
+class NetworkAgent:
+    """A network such as C(16)-D(32); convolutions read planes [C, H, W], dense layers anything."""
+
+    heads: Heads
+    observation_shape: tuple[int, ...]
+    conv_features: tuple[int, ...]
+    dense_features: tuple[int, ...]
+
+    @property
+    def torso(self) -> Torso:
+        return Torso(self.conv_features, self.dense_features, self.heads.total)
+
+    def init(self, key: Array, num_states: Array) -> AgentParams:
+        del num_states  # a table's business
+        return self.torso.init(key, jnp.zeros((1, *self.observation_shape)))["params"]
+
+    def apply(self, params: AgentParams, observation: Array) -> Array:
+        dtype = jax.tree.leaves(params)[0].dtype
+        batch = observation.shape[: observation.ndim - len(self.observation_shape)]
+        flat = observation.reshape((-1, *self.observation_shape)).astype(dtype)
+        outputs = jnp.asarray(self.torso.apply({"params": params}, flat))
+        return outputs.reshape((*batch, self.heads.total))

@@ -1,0 +1,61 @@
+"""What an agent puts out: the heads that a rule asks for, and what is read off their logits."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+
+class Heads(NamedTuple):
+    """Widths of the outputs that a rule asks its agent for; 0 means the head is absent."""
+
+    logits: int  # A, one per action
+    prediction: int = 0  # m, logits of the prediction vector y
+    value: int = 0  # 1 where the rule wants a scalar value V(s)
+
+    @property
+    def total(self) -> int:
+        return self.logits + self.prediction + self.value
+
+
+class AgentOutputs(NamedTuple):
+    """What the agent says of a batch of states; leading axes as the observations'."""
+
+    logits: Float[Array, "*batch A"]  # masked: -1e9 for actions the environment lacks
+    prediction: Float[Array, "*batch m"]  # logits of y; m = 0 where absent
+    value: Float[Array, "*batch v"]  # v = 1, or 0 where absent
+
+
+def split_heads(heads: Heads, vector: Shaped[Array, "*batch n"]) -> AgentOutputs:
+    """Cut the agent's output vector into logits, prediction and value."""
+    first, second = heads.logits, heads.logits + heads.prediction
+    return AgentOutputs(
+        logits=vector[..., :first],
+        prediction=vector[..., first:second],
+        value=vector[..., second:],
+    )
+
+
+def action_log_prob(
+    logits: Float[Array, "*batch A"], action: Int[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """log pi(a|s) of the actions taken."""
+    log_probs = jax.nn.log_softmax(logits)
+    # A masked sum, not an index: the transpose of an index is a scatter, element after element.
+    taken = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
+    return jnp.sum(jnp.where(taken, log_probs, 0.0), axis=-1)
+
+
+def entropy(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+    """Entropy of softmax(logits) in nats; masked entries (-1e9) contribute exactly 0."""
+    log_probs = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+
+
+def mask_logits(
+    logits: Float[Array, "*batch A"], action_mask: Bool[Array, "A"]
+) -> Float[Array, "*batch A"]:
+    """Logits with invalid actions at -1e9: probability exactly 0, gradients finite."""
+    mask = action_mask.reshape((1,) * (logits.ndim - 1) + action_mask.shape)
+    return jnp.where(mask, logits, -1e9)

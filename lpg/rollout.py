@@ -1,0 +1,132 @@
+"""On-policy rollouts of B parallel environments of one lifetime; vmap over lifetimes outside."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Shaped
+
+from lpg.trajectory import Trajectory
+
+
+class RolloutState(NamedTuple):
+    env_state: Any  # gymnax EnvState with leading axis B
+    observation: Shaped[Array, "B *obs"]
+    episode_return: Float[Array, "B"]  # of the running episodes, undiscounted
+
+
+class EpisodeSummary(NamedTuple):
+    """Undiscounted returns of the episodes that finished, and the sum of all rewards."""
+
+    return_sum: Float[Array, "*L"]
+    count: Float[Array, "*L"]
+    reward_sum: Float[Array, "*L"]
+
+
+def start(key: Array, env: Any, env_params: Any, num_envs: int) -> RolloutState:
+    """Freshly reset environments."""
+    keys = jax.random.split(key, num_envs)
+    observation, env_state = jax.vmap(env.reset_env, in_axes=(0, None))(keys, env_params)
+    return RolloutState(env_state, observation, jnp.zeros((num_envs,), jnp.float32))
+
+
+def sample_action(logits: Float[Array, "B A"], uniform: Float[Array, "B"]) -> Int[Array, "B"]:
+    """Inverse-CDF sample from softmax(logits) by one uniform in [0, 1) a row."""
+    # In float32 whatever the network's precision: bfloat16 could round a draw up to 1.
+    cumulative = jnp.cumsum(jax.nn.softmax(logits.astype(jnp.float32)), axis=-1)
+    # Scaled by the last entry, which rounding can leave just below 1, so that no draw falls past
+    # the last valid action.
+    threshold = uniform[:, None] * cumulative[:, -1:]
+    return jnp.sum(cumulative <= threshold, axis=-1, dtype=jnp.int32)
+
+
+class Draws(NamedTuple):
+    """What chance contributes to one step of one environment and to the reset after it.
+
+    For an environment with `draw_step`, `step_with`, `draw_reset` and `reset_with` these are the
+    numbers drawn, made for a whole rollout at once; for any other gymnax environment, the keys.
+    """
+
+    step: Any
+    reset: Any
+
+
+def draw(env: Any, key: Array) -> Draws:
+    """As gymnax's public `step` uses its key."""
+    key_step, key_reset = jax.random.split(key)
+    if hasattr(env, "draw_step"):
+        return Draws(env.draw_step(key_step), env.draw_reset(key_reset))
+    return Draws(key_step, key_reset)
+
+
+def step_and_reset(
+    env: Any, draws: Draws, state: Any, action: Int[Array, ""], env_params: Any
+) -> tuple[Any, Any, Array, Array, Array]:
+    """One environment's step with autoreset: what gymnax's public `step` does, without its info.
+
+    Returns observation, state, reward (float32), terminated, truncated.
+    """
+    drawn = hasattr(env, "draw_step")
+    step, reset = (env.step_with, env.reset_with) if drawn else (env.step_env, env.reset_env)
+    observation, state, reward, terminated, _ = step(draws.step, state, action, env_params)
+    truncated = env.is_truncated(state, env_params)
+    done = jnp.logical_or(terminated, truncated)
+    observation_reset, state_reset = reset(draws.reset, env_params)
+
+    def select(fresh, current):
+        return jax.tree.map(lambda a, b: jax.lax.select(done, a, b), fresh, current)
+
+    return (
+        select(observation_reset, observation),
+        select(state_reset, state),
+        jnp.asarray(reward, jnp.float32),
+        jnp.asarray(terminated, bool),
+        jnp.asarray(truncated, bool),
+    )
+
+
+def rollout(
+    key: Array,
+    env: Any,
+    env_params: Any,
+    policy: Callable[[Array], Array],
+    state: RolloutState,
+    num_steps: int,
+) -> tuple[RolloutState, Trajectory, EpisodeSummary]:
+    """`num_steps` steps of every environment; `policy` maps observations [B, ...] to logits [B, A].
+
+    Episodes go on across calls. Nothing here carries a gradient. The key splits into one for the
+    actions' uniforms [T, B] and one that splits into the [T, B] keys of the environments' steps.
+    """
+    num_envs = state.episode_return.shape[0]
+    key_actions, key_steps = jax.random.split(key)
+    uniforms = jax.random.uniform(key_actions, (num_steps, num_envs), jnp.float32)
+    step_keys = jax.random.split(key_steps, num_steps * num_envs)
+    draws = jax.vmap(lambda k: draw(env, k))(step_keys)
+    draws = jax.tree.map(lambda x: x.reshape((num_steps, num_envs, *x.shape[1:])), draws)
+    vmapped_step = jax.vmap(step_and_reset, in_axes=(None, 0, 0, 0, None))
+
+    def step(carry: RolloutState, x):
+        uniform, drawn = x
+        action = sample_action(jax.lax.stop_gradient(policy(carry.observation)), uniform)
+        observation, env_state, reward, terminated, truncated = vmapped_step(
+            env, drawn, carry.env_state, action, env_params
+        )
+        done = terminated | truncated
+        total = carry.episode_return + reward
+        carry_next = RolloutState(env_state, observation, jnp.where(done, 0.0, total))
+        finished = jnp.where(done, total, 0.0)
+        return carry_next, (carry.observation, action, reward, terminated, truncated, finished)
+
+    final, (observation, action, reward, terminated, truncated, finished) = jax.lax.scan(
+        step, state, (uniforms, draws)
+    )
+    observation = jnp.concatenate([observation, final.observation[None]])
+    trajectory = Trajectory(observation, action, reward, terminated, truncated)
+    summary = EpisodeSummary(
+        return_sum=jnp.sum(finished),
+        count=jnp.sum(trajectory.done.astype(jnp.float32)),
+        reward_sum=jnp.sum(reward),
+    )
+    return final, trajectory, summary

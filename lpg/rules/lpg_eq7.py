@@ -1,0 +1,43 @@
+"""LPG with a state-dependent baseline for environments of large returns (Oh et al. 2020, Eq. 7)."""
+
+from dataclasses import asdict
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lpg.heads import AgentOutputs, Heads, action_log_prob
+from lpg.losses.kl_divergence import kl_divergence
+from lpg.rule import Hypers
+from lpg.rules.lpg import LPG, LPGTargets
+from lpg.trajectory import Trajectory
+
+
+class LPGWithBaseline(LPG):
+    """The same learned rule for an agent with one more head: f(s), which regresses to pi_hat."""
+
+    def heads(self, num_actions: int) -> Heads:
+        return Heads(logits=num_actions, prediction=self.prediction_size, value=1)
+
+    def loss(
+        self,
+        outputs: AgentOutputs,
+        trajectory: Trajectory,
+        targets: LPGTargets,
+        hypers: Hypers,
+    ) -> Float[Array, ""]:
+        """-log pi(a|s) (pi_hat - sg f) + alpha_y KL(y || y_hat) + (f - pi_hat)^2 / 2, averaged.
+
+        The printed third term lacks its gradient sign; it is read as a regression of f.
+        """
+        baseline = outputs.value[:-1, ..., 0]
+        strength = targets.pi_hat - jax.lax.stop_gradient(baseline)
+        log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
+        kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
+        error = baseline - targets.pi_hat
+        return jnp.mean(-log_prob * strength + hypers.kl_cost * kl + 0.5 * error**2)
+
+
+def with_baseline(rule: LPG) -> LPGWithBaseline:
+    """The same architecture, and the same eta fits."""
+    return LPGWithBaseline(**asdict(rule))

@@ -1,0 +1,1 @@
+"""Rules that ship with the package, loadable by name."""

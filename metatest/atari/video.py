@@ -1,0 +1,36 @@
+"""A short GIF of an agent at play."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from metatest.atari.env import AtariEnv, AtariSettings
+from metatest.atari.games import Game
+from metatest.atari.train import AtariState, Learner, Player
+
+SCALE, EVERY, MILLISECONDS = 2, 2, 66  # every second screen: real time at 60 frames a second
+
+
+def record(
+    learner: Learner,
+    state: AtariState,
+    game: Game,
+    settings: AtariSettings,
+    num_steps: int,
+    path: Path,
+) -> None:
+    """The newest grey screens of one environment, as the agent sees them, twice the size."""
+    env = AtariEnv(game.name, replace(settings, num_envs=2), seed=12_345)
+    try:
+        rollout = env.rollout(Player(learner, state), num_steps)
+    finally:
+        env.close()
+    screens = rollout.observation[::EVERY, 0, -1]
+    large = np.repeat(np.repeat(screens, SCALE, axis=1), SCALE, axis=2)
+    images = [Image.fromarray(screen) for screen in large]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images[0].save(
+        path, save_all=True, append_images=images[1:], duration=MILLISECONDS, loop=0, optimize=True
+    )

@@ -1,0 +1,44 @@
+"""The command `metatest report RUN...`: several runs side by side."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from metatest.report.write import as_table, write_report
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Put finished or running meta-tests side by side in one report.html."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Directories that metatest wrote."""
+    output: Path = Path("report")
+    """Where report.html, summary.json and curves.png go."""
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0 done, 2 a run that cannot be read, 1 no room for the report."""
+    command = tyro.cli(ReportCommand, args=arguments, prog="metatest report")
+    try:
+        if not command.runs:
+            raise ValueError("Name at least one run directory: metatest report RUN...")
+        report = write_report(command.output, list(command.runs))
+    except ValueError as error:
+        print(f"metatest report: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"metatest report: cannot write to {command.output} ({error.strerror}); choose another "
+            "--output.",
+            file=sys.stderr,
+        )
+        return 1
+    console = Console()
+    console.print(as_table(report))
+    console.print(f"Report: {command.output / 'report.html'}")
+    return 0

@@ -1,0 +1,62 @@
+"""command.json: what was run, with what, so that a report can say how to repeat it."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lpg.files.storage import RuleFile, write_atomically
+
+PACKAGES = ("lpg-engine", "jax", "jaxlib", "gymnax", "ale-py")
+
+
+def write_record(run_dir: Path, rule_name: str, rule: RuleFile) -> None:
+    """Raises OSError where the directory refuses."""
+    record = {
+        "command": shlex.join(["metatest", *sys.argv[1:]]),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES if _version(name)},
+        "device": jax.devices()[0].device_kind,
+        "rule": {
+            "name": rule_name,
+            "parameters": sum(np.size(x) for x in jax.tree.leaves(rule.params)),
+            "sha256": _digest(rule),
+            "architecture": rule.architecture,
+            "provenance": rule.provenance,
+        },
+    }
+    write_atomically(run_dir / "command.json", (json.dumps(record, indent=1) + "\n").encode())
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """An empty record where there is none; raises ValueError where it is not JSON."""
+    path = run_dir / "command.json"
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is damaged; delete it or run metatest again.") from error
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _digest(rule: RuleFile) -> str:
+    sha = hashlib.sha256()
+    for leaf in jax.tree.leaves(rule.params):
+        sha.update(np.ascontiguousarray(leaf).tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,68 @@
+"""What a run leaves on disk and takes up again; process 0 reads and writes for all of them."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lpg.runs.checkpoint import Checkpoints
+from metatrain.devices.processes import from_first, on_first, on_host
+from metatrain.engine import Engine, EngineState
+from metatrain.initial_rule import InitialRule
+from metatrain.presets import MetaTrainConfig
+from metatrain.records.plots import draw_all
+from metatrain.records.run_directory import RunDirectory
+
+
+class Records:
+    def __init__(self, run_dir: Path, config: MetaTrainConfig):
+        """Raises RunDirectoryError for a directory that cannot be this run's."""
+        opened = on_first(lambda: (RunDirectory(run_dir, config), Checkpoints(run_dir)))
+        self._disk: Any = opened  # None in processes other than the first
+
+    def start(
+        self, engine: Engine, initial: InitialRule | None
+    ) -> tuple[EngineState, int, tuple[str, ...]]:
+        """State and meta-step to go on from, and a sentence for each damaged checkpoint.
+
+        Args:
+            initial: what a run without checkpoints starts from; read on process 0 alone.
+        """
+        key = jax.random.key(engine.config.seed)
+        like = jax.eval_shape(engine.init, key)
+        found = on_first(lambda: self._disk[1].restore_newest(like))
+        like_step = jax.ShapeDtypeStruct((), np.int32)
+        step = int(from_first(np.int32(found.step if found else -1), like_step))
+        on_first(lambda: self._disk[0].open_logs(max(step, 0)))
+        if step < 0:
+            state = engine.init(key)
+            if engine.config.init_rule is not None:
+                fresh = InitialRule(like.rule_params, like.meta_opt_state)
+                state = engine.start_from(state, from_first(initial, fresh))
+            return state, 0, ()
+        state = from_first(found.state if found else None, like)
+        return engine.place(state), step, found.damaged if found else ()
+
+    def log(self, record: dict[str, Any]) -> None:
+        on_first(lambda: self._disk[0].log(record))
+
+    def save(self, meta_step: int, state: EngineState) -> None:
+        """A checkpoint, the rule and the curves."""
+        whole = on_host(state)
+
+        def write() -> None:
+            directory, checkpoints = self._disk
+            checkpoints.save(meta_step, whole)
+            directory.save_rules(whole.selection, whole.rule_params, meta_step)
+            draw_all(directory.path)
+
+        on_first(write)
+
+    def export_rule(self, meta_step: int, state: EngineState) -> None:
+        selection, last = on_host((state.selection, state.rule_params))
+        on_first(lambda: self._disk[0].export_rule(selection, last, meta_step))
+
+    def close(self) -> None:
+        if self._disk is not None:
+            self._disk[0].close()
