@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from lpg.agents.make import make_agent
+from lpg.instance import num_states
 from lpg.optimizers import make_optimizer
 from metatest.algorithms import Algorithm
 from metatest.report.results import Result, late_returns, late_rewards, with_none
@@ -131,7 +132,7 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
     agent = make_agent(
         spec.agent,
         algorithm.rule.heads(spec.env.num_actions),
-        num_states=getattr(spec.env, "num_states", 0) if spec.agent == "table" else 0,
+        num_states=num_states(spec.env),
         observation_shape=spec.observation_shape,
     )
     return Task(

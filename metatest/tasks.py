@@ -13,6 +13,9 @@ import numpy as np
 from jaxtyping import Array
 
 from envs.suite import SUITE, stack
+from lpg import instance
+from lpg.heads import mask_logits
+from lpg.rollout import EpisodeSummary, rollout, start
 
 # Networks on environments that were never seen: Adam with the arms that Table 3 gives networks.
 ADAM_RATES = (5e-4, 1e-3, 2e-3, 5e-3)
@@ -60,10 +63,7 @@ class TaskSpec:
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
-        observation, _ = jax.eval_shape(
-            lambda key: self.env.reset_env(key, self.env_params), jax.random.key(0)
-        )
-        return observation.shape
+        return instance.observation_shape(self.env, self.env_params)
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ class Adapter:
     def __init__(self, env: Any):
         self.env = env
         self.num_actions: int = env.num_actions
+
+    def __getattr__(self, name: str) -> Any:
+        if name in instance.OPTIONAL:
+            return getattr(self.env, name)
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
     def reset_env(self, key: Array, params: Any) -> tuple[Array, Any]:
         observation, state = self.env.reset_env(key, params)
@@ -156,8 +161,8 @@ def _gymnax(name: str, env: Any, params: Any) -> TaskSpec:
             f"{name} has continuous actions ({type(space).__name__}), which these rules cannot "
             "take; choose an environment with discrete actions."
         )
-    adapted = env if hasattr(env, "sample_params") else Adapter(env)
-    shape = jax.eval_shape(lambda key: adapted.reset_env(key, params)[0], jax.random.key(0)).shape
+    adapted = env if instance.has_instances(env) else Adapter(env)
+    shape = instance.observation_shape(adapted, params)
     return TaskSpec(
         suite="gymnax",
         name=name,
@@ -189,17 +194,20 @@ def _import(name: str) -> Any:
 
 
 def random_return(spec: TaskSpec, key: Array, num_envs: int = 64, num_steps: int = 1000) -> float:
-    """Mean return of the uniform policy's finished episodes; NaN where none finished."""
-    from lpg.rollout import rollout, start
+    """Mean return of finished episodes under the uniform policy over the actions that there are, in
+    `num_envs` instances; NaN where none finished."""
 
-    def policy(observation: Array) -> Array:
-        return jnp.zeros((observation.shape[0], spec.env.num_actions))
+    def play(key: Array) -> EpisodeSummary:
+        key_params, key_start, key_play = jax.random.split(key, 3)
+        env_params = instance.sample_params(spec.env, key_params, spec.env_params)
+        mask = instance.action_mask(spec.env, env_params)
+        state = start(key_start, spec.env, env_params, num_envs=1)
 
-    @jax.jit
-    def play(key: Array) -> Any:
-        key_start, key_play = jax.random.split(key)
-        state = start(key_start, spec.env, spec.env_params, num_envs)
-        return rollout(key_play, spec.env, spec.env_params, policy, state, num_steps)[2]
+        def policy(observation: Array) -> Array:
+            return mask_logits(jnp.zeros((len(observation), spec.env.num_actions)), mask)
 
-    summary = jax.device_get(play(key))
-    return float(summary.return_sum / summary.count) if summary.count > 0 else float(np.nan)
+        return rollout(key_play, spec.env, env_params, policy, state, num_steps)[2]
+
+    each = jax.device_get(jax.jit(jax.vmap(play))(jax.random.split(key, num_envs)))
+    count = each.count.sum()
+    return float(each.return_sum.sum() / count) if count > 0 else float(np.nan)

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from lpg.agent import Agent
+from lpg.instance import action_mask, count_states, has_instances, sample_params
 from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers, RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.update import AgentState, agent_outputs, agent_step
@@ -54,17 +55,12 @@ class Curve(NamedTuple):
 
 def born(task: Task, key: Array, hypers: Hypers) -> Life:
     key, key_params, key_agent, key_start = jax.random.split(key, 4)
-    sample = getattr(task.env, "sample_params", None)
-    env_params = task.env_params if sample is None else sample(key_params, task.env_params)
-    own = () if sample is None else env_params
-    mask = getattr(task.env, "action_mask", None)
-    count = getattr(task.env, "count_states", None)
-    num_states = jnp.int32(1) if count is None else count(env_params)
-    params = task.agent.init(key_agent, num_states)
+    env_params = sample_params(task.env, key_params, task.env_params)
+    params = task.agent.init(key_agent, count_states(task.env, env_params))
     return Life(
         key=key,
-        env_params=own,
-        action_mask=(jnp.ones((task.env.num_actions,), bool) if mask is None else mask(env_params)),
+        env_params=env_params if has_instances(task.env) else (),
+        action_mask=action_mask(task.env, env_params),
         hypers=hypers,
         agent=AgentState(params, task.optimizer.init(params)),
         rollout=start(key_start, task.env, env_params, task.num_envs),
@@ -94,7 +90,7 @@ def _act(task: Task, life: Life) -> tuple[Life, Any, EpisodeSummary]:
         params = life.agent.params
         return agent_outputs(task.agent, params, observation, life.action_mask).logits
 
-    env_params = life.env_params if hasattr(task.env, "sample_params") else task.env_params
+    env_params = life.env_params if has_instances(task.env) else task.env_params
     state, trajectory, summary = rollout(
         key_rollout, task.env, env_params, policy, life.rollout, task.num_steps
     )

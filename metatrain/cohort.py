@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool
+from jaxtyping import Array
 
 from envs.suite import SUITE, SuiteRow, cohorts, stack
+from lpg import instance
 from lpg.agent import Agent
 from lpg.agents.make import make_agent
 from lpg.agents.table import TableAgent
@@ -105,8 +106,8 @@ def make_cohort(
             "finished episode are scored; add that field, as gymnax's environments have it."
         )
     row = rows[0]
-    num_states = getattr(env, "num_states", 0)
-    shape = observation_shape(env, base_params)
+    num_states = instance.num_states(env)
+    shape = instance.observation_shape(env, jax.tree.map(lambda x: x[0], base_params))
     arms = [(lr, kl) for lr in row.learning_rates for kl in row.kl_costs]
     steps_per_window = config.num_envs * config.num_steps * config.num_updates
     return Cohort(
@@ -148,28 +149,3 @@ def make_cohort(
 
 def _optimizer_name(row: SuiteRow) -> OptimizerName:
     return "sgd" if row.optimizer == "sgd" else "adam"
-
-
-def observation_shape(env: Any, base_params: Any) -> tuple[int, ...]:
-    """Shape of one observation, by tracing a reset (spaces of padded environments vary)."""
-    params = jax.tree.map(lambda x: x[0], base_params)
-    observation, _ = jax.eval_shape(env.reset_env, jax.random.key(0), params)
-    return observation.shape
-
-
-def sample_env_params(env: Any, key: Array, params: Any) -> Any:
-    """One lifetime's instance; an environment without `sample_params` has just one."""
-    sample = getattr(env, "sample_params", None)
-    return params if sample is None else sample(key, params)
-
-
-def action_mask(env: Any, params: Any) -> Bool[Array, "A"]:
-    """Which of the padded actions the instance has; all of them where it does not say."""
-    mask = getattr(env, "action_mask", None)
-    return jnp.ones((env.num_actions,), bool) if mask is None else mask(params)
-
-
-def count_states(env: Any, params: Any) -> Array:
-    """The instance's own number of states, for the scale of a table's initial rows."""
-    count = getattr(env, "count_states", None)
-    return jnp.int32(1) if count is None else count(params)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from lpg.instance import action_mask, count_states, sample_params
 from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_outputs
 from metatrain.bandit import BanditState, log_probabilities
-from metatrain.cohort import Cohort, action_mask, count_states, sample_env_params
+from metatrain.cohort import Cohort
 from metatrain.outer_objective import AdvantageStats, CriticState, init_advantage_stats
 from metatrain.presets import MetaTrainConfig
 
@@ -67,7 +68,7 @@ def birth_with(
     """A newborn lifetime in `environment` with that arm, and its first trajectory."""
     keys = jax.random.split(key, 9)  # the second is for the arm, where one is drawn
     base = jax.tree.map(lambda x: jnp.asarray(x)[environment], cohort.base_params)
-    env_params = sample_env_params(cohort.env, keys[0], base)
+    env_params = sample_params(cohort.env, keys[0], base)
     hypers = Hypers(
         learning_rate=jnp.asarray(cohort.learning_rates)[arm],
         kl_cost=jnp.asarray(cohort.kl_costs)[arm],

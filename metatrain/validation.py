@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lpg.heads import AgentOutputs, action_log_prob, entropy
+from lpg.instance import action_mask
 from lpg.rule import RuleParams, UpdateRule
 from lpg.update import AgentState, agent_outputs
-from metatrain.cohort import Cohort, action_mask
+from metatrain.cohort import Cohort
 from metatrain.devices.mesh import REPLICATED, gather, local_slots, make_mesh
 from metatrain.lifetime import LifetimeState, birth_with, final_return, grow_older, policy
 from metatrain.presets import MetaTrainConfig

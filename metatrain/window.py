@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lpg.instance import action_mask
 from lpg.network.lstm import SAVED
 from lpg.rollout import EpisodeSummary, RolloutState, rollout
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_outputs, agent_step, read_agent
-from metatrain.cohort import Cohort, action_mask, map_joined
+from metatrain.cohort import Cohort, map_joined
 from metatrain.evidence import without_evidence
 from metatrain.lifetime import LifetimeState, policy
 from metatrain.outer_objective import (

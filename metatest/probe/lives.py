@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envs.suite import SUITE, ChainSpec
 from lpg.heads import AgentOutputs, Heads, entropy
+from lpg.instance import has_instances
 from lpg.rollout import EpisodeSummary, rollout
 from lpg.rule import Hypers, RuleInputs, RuleParams, UpdateRule
 from lpg.trajectory import Trajectory
@@ -206,7 +207,7 @@ def look(task: Task, life: Life) -> AgentOutputs:
     def outputs(observation: Array) -> AgentOutputs:
         return agent_outputs(task.agent, life.agent.params, observation, life.action_mask)
 
-    env_params = life.env_params if hasattr(task.env, "sample_params") else task.env_params
+    env_params = life.env_params if has_instances(task.env) else task.env_params
     key = jax.random.fold_in(life.key, LOOK_STEPS)  # the life itself goes on with its key
     trajectory = rollout(
         key, task.env, env_params, lambda x: outputs(x).logits, life.rollout, LOOK_STEPS

@@ -44,6 +44,32 @@ class Corridor(environment.Environment):
         return spaces.Discrete(2)
 
 
+class Forbidden(Corridor):
+    """Four actions, of which the last two, worth 3 each, are masked out."""
+
+    num_actions = 4
+
+    def action_mask(self, params):
+        return jnp.array([True, True, False, False])
+
+    def step_env(self, key, state, action, params):
+        reward = jnp.where(action >= 2, 3, action)
+        return super().step_env(key, state, reward, params)
+
+    def action_space(self, params=None):
+        return spaces.Discrete(4)
+
+
+class ForbiddenByTheInstance(Forbidden):
+    """The same, but an instance, drawn with equal chances, allows action 0 alone or 0 and 1."""
+
+    def sample_params(self, key, params):
+        return params.replace(max_steps_in_episode=jax.random.choice(key, jnp.array([5, 6])))
+
+    def action_mask(self, params):
+        return jnp.arange(4) < params.max_steps_in_episode - 4
+
+
 @pytest.mark.parametrize("name", ["CartPole-v1", "Catch-bsuite", "Breakout-MinAtar"])
 def test_rollout_equals_stepping_gymnax(name):
     """With the keys that the rollout uses, step by step through gymnax's public `step`."""
@@ -128,6 +154,18 @@ def test_baseline_head_is_asked_of_the_agent():
 def test_random_return_of_a_fair_corridor():
     spec = find_task(f"{Corridor.__module__}:Corridor")
     assert random_return(spec, jax.random.key(0)) == pytest.approx(2.5, abs=0.06)  # 4.5 sigma
+
+
+@pytest.mark.parametrize("env", [Forbidden, ForbiddenByTheInstance])
+def test_an_action_mask_holds_for_agents_and_the_random_policy(env):
+    spec = find_task(f"{env.__module__}:{env.__name__}")
+    # The mean over instances of episodes: 0 of 5 steps, or 3 of 6, of 200 and 166 episodes.
+    expected = 2.5 if env is Forbidden else 3 * 166 / 366
+    assert random_return(spec, jax.random.key(0)) == pytest.approx(expected, abs=0.35)
+    task = make_task(a2c(), spec, Budget(num_envs=8, num_steps=5))
+    curve = train(task, jax.random.key(0), np.full(4, 1e-2), np.full(4, 0.5), 0.99, 20, 20)
+    assert np.nanmax(curve.episode_return) <= (5 if env is Forbidden else 6)
+    assert (curve.reward_per_step <= 1).all()
 
 
 def test_algorithms_train_by_their_own_habits_unless_told_otherwise():

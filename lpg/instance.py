@@ -1,0 +1,48 @@
+"""What an environment may say of an instance of itself, beyond gymnax's interface.
+
+All of it is optional and asked for here alone, so that meta-training, meta-testing and the random
+reference understand an environment alike.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+OPTIONAL = ("sample_params", "action_mask", "count_states", "num_states")
+
+
+def has_instances(env: Any) -> bool:
+    """Whether every life draws an instance of its own."""
+    return hasattr(env, "sample_params")
+
+
+def sample_params(env: Any, key: Array, params: Any) -> Any:
+    """One life's instance, by `env.sample_params(key, params)`; else there is just `params`."""
+    return env.sample_params(key, params) if has_instances(env) else params
+
+
+def action_mask(env: Any, params: Any) -> Bool[Array, "A"]:
+    """Which of the `env.num_actions` actions the instance has, by `env.action_mask(params)`; all of
+    them where it does not say."""
+    mask = getattr(env, "action_mask", None)
+    return jnp.ones((env.num_actions,), bool) if mask is None else mask(params)
+
+
+def count_states(env: Any, params: Any) -> Int[Array, ""]:
+    """The instance's own number of states, by `env.count_states(params)`, for the scale of a
+    table's initial rows; 1 where it does not say."""
+    count = getattr(env, "count_states", None)
+    return jnp.int32(1) if count is None else count(params)
+
+
+def num_states(env: Any) -> int:
+    """`env.num_states`, static and large enough for every instance; 0 where observations are no
+    state indices."""
+    return getattr(env, "num_states", 0)
+
+
+def observation_shape(env: Any, params: Any) -> tuple[int, ...]:
+    """Shape of one observation, by tracing a reset (spaces of padded environments vary)."""
+    return jax.eval_shape(lambda key: env.reset_env(key, params)[0], jax.random.key(0)).shape
