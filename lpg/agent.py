@@ -1,21 +1,73 @@
-"""The `Agent` protocol: parameters theta, and outputs on observations."""
+"""The `Agent` protocol: parameters theta and outputs on observations; and an agent in its world."""
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
-from lpg.heads import Heads
+from lpg.heads import AgentOutputs, Heads, mask_logits, split_heads
 
 AgentParams = Any  # theta
+VectorLoss = Callable[[Array], Array]  # of the output vectors [*batch, heads.total], a scalar
 
 
 @runtime_checkable
 class Agent(Protocol):
-    """`apply` takes observations with any leading axes and returns [*batch, heads.total]."""
+    """Maps observations to one vector that `split_heads` cuts into what the rule asked for.
+
+    Written for one life: training loops vmap over lives. All methods are pure; what `init` returns
+    is handed back to the others, and its shapes depend on the agent's fields alone.
+    """
 
     @property
-    def heads(self) -> Heads: ...
+    def heads(self) -> Heads:
+        """What the output vector is cut into; `heads.total` is its width."""
+        ...
 
-    def init(self, key: Array, num_states: Array) -> AgentParams: ...
+    @property
+    def sparse(self) -> bool:
+        """Whether reading and stepping touch single rows of the parameters, as with a table."""
+        ...
 
-    def apply(self, params: AgentParams, observation: Array) -> Array: ...
+    def init(self, key: Array, num_states: Array) -> AgentParams:
+        """Fresh parameters; `num_states` is the instance's own number of states, for tables."""
+        ...
+
+    def apply(self, params: AgentParams, observation: Array) -> Array:
+        """Vectors [*batch, heads.total] on observations with any leading axes."""
+        ...
+
+    def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:
+        """`apply`, and the parameters to go on with, whose gradient can stay sparse so."""
+        ...
+
+    def step_rows(
+        self,
+        params: AgentParams,
+        observation: Array,
+        loss: VectorLoss,
+        learning_rate: Float[Array, ""],
+    ) -> AgentParams:
+        """One step of plain gradient descent on `loss` of the vectors on `observation`."""
+        ...
+
+
+class Body(NamedTuple):
+    """An agent in a world: outputs on its observations, with the world's invalid actions masked."""
+
+    agent: Agent
+    action_mask: Bool[Array, "A"]
+
+    def outputs_of(self, vector: Array) -> AgentOutputs:
+        """What the agent's vectors say in this world."""
+        outputs = split_heads(self.agent.heads, vector)
+        return outputs._replace(logits=mask_logits(outputs.logits, self.action_mask))
+
+    def outputs(self, params: AgentParams, observation: Array) -> AgentOutputs:
+        """Outputs with the leading axes of `observation`."""
+        return self.outputs_of(self.agent.apply(params, observation))
+
+    def read(self, params: AgentParams, observation: Array) -> tuple[AgentOutputs, AgentParams]:
+        """Outputs, and the parameters to go on with (`Agent.read`)."""
+        vector, params = self.agent.read(params, observation)
+        return self.outputs_of(vector), params

@@ -11,11 +11,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from lpg.agent import Agent
+from lpg.agent import Agent, Body
 from lpg.instance import action_mask, count_states, has_instances, sample_params
 from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers, RuleInputs, RuleParams, UpdateRule, rule_inputs
-from lpg.update import AgentState, agent_outputs, agent_step
+from lpg.update import AgentState, agent_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +75,10 @@ def update(task: Task, lives: Life) -> tuple[Life, EpisodeSummary]:
     targets = _batched_targets(task, inputs)
 
     def step(life, trajectory, targets):
+        body = Body(task.agent, life.action_mask)
         return agent_step(
-            task.rule, task.agent, task.optimizer, life.agent, trajectory,
-            life.action_mask, targets, life.hypers,
-        )  # fmt: skip
+            task.rule, body, task.optimizer, life.agent, trajectory, targets, life.hypers
+        )
 
     return lives._replace(agent=jax.vmap(step)(lives, trajectory, targets)), summary
 
@@ -87,8 +87,7 @@ def _act(task: Task, life: Life) -> tuple[Life, Any, EpisodeSummary]:
     key, key_rollout = jax.random.split(life.key)
 
     def policy(observation: Array) -> Array:
-        params = life.agent.params
-        return agent_outputs(task.agent, params, observation, life.action_mask).logits
+        return Body(task.agent, life.action_mask).outputs(life.agent.params, observation).logits
 
     env_params = life.env_params if has_instances(task.env) else task.env_params
     state, trajectory, summary = rollout(
@@ -98,7 +97,8 @@ def _act(task: Task, life: Life) -> tuple[Life, Any, EpisodeSummary]:
 
 
 def _inputs(task: Task, life: Life, trajectory: Any) -> RuleInputs:
-    outputs = agent_outputs(task.agent, life.agent.params, trajectory.observation, life.action_mask)
+    body = Body(task.agent, life.action_mask)
+    outputs = body.outputs(life.agent.params, trajectory.observation)
     return rule_inputs(outputs, trajectory, life.hypers.gamma)
 
 

@@ -18,9 +18,8 @@ from jaxtyping import Array
 
 from envs.suite import SUITE, SuiteRow, cohorts, stack
 from lpg import instance
-from lpg.agent import Agent
+from lpg.agent import Agent, Body
 from lpg.agents.make import make_agent
-from lpg.agents.table import TableAgent
 from lpg.heads import Heads
 from lpg.optimizers import OptimizerName, make_optimizer
 from lpg.rule import UpdateRule
@@ -46,6 +45,10 @@ class Cohort:
     lifetimes_per_env: int
     first_index: int  # global index of the cohort's first lifetime
 
+    def body(self, env_params: Any) -> Body:
+        """The cohort's agent in one lifetime's world."""
+        return Body(self.agent, instance.action_mask(self.env, env_params))
+
     @property
     def num_lifetimes(self) -> int:
         return len(self.names) * self.lifetimes_per_env
@@ -58,7 +61,7 @@ class Cohort:
 
 def all_tables(cohorts: tuple[Cohort, ...]) -> bool:
     """Whether every agent is a table, which decides how a CPU is best used."""
-    return all(isinstance(cohort.agent, TableAgent) for cohort in cohorts)
+    return all(cohort.agent.sparse for cohort in cohorts)
 
 
 def map_joined(function: Callable[[Array], Array], parts: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -110,6 +113,9 @@ def make_cohort(
     shape = instance.observation_shape(env, jax.tree.map(lambda x: x[0], base_params))
     arms = [(lr, kl) for lr in row.learning_rates for kl in row.kl_costs]
     steps_per_window = config.num_envs * config.num_steps * config.num_updates
+    critic = make_agent(
+        row.agent, Heads(logits=0, value=1), num_states=num_states, observation_shape=shape
+    )
     return Cohort(
         names=tuple(r.name for r in rows),
         env=env,
@@ -121,15 +127,10 @@ def make_cohort(
             observation_shape=shape,
         ),
         optimizer=make_optimizer(_optimizer_name(row)),
-        critic=make_agent(
-            row.agent,
-            Heads(logits=0, value=1),
-            num_states=num_states,
-            observation_shape=shape,
-        ),
+        critic=critic,
         # A table critic steps by itself (outer_objective.critic_step) and carries no moments.
         critic_optimizer=(
-            optax.identity() if row.agent == "table" else optax.adam(config.critic_learning_rate)
+            optax.identity() if critic.sparse else optax.adam(config.critic_learning_rate)
         ),
         learning_rates=np.array([lr for lr, _ in arms], np.float32),
         kl_costs=np.array([kl for _, kl in arms], np.float32),

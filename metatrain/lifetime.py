@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from lpg.instance import action_mask, count_states, sample_params
+from lpg.instance import count_states, sample_params
 from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
-from lpg.update import AgentState, agent_outputs
+from lpg.update import AgentState
 from metatrain.bandit import BanditState, log_probabilities
 from metatrain.cohort import Cohort
 from metatrain.outer_objective import AdvantageStats, CriticState, init_advantage_stats
@@ -40,8 +40,8 @@ class LifetimeState(NamedTuple):
 
 def policy(cohort: Cohort, params: Any, env_params: Any):
     """Observations to masked logits, for `rollout`."""
-    mask = action_mask(cohort.env, env_params)
-    return lambda observation: agent_outputs(cohort.agent, params, observation, mask).logits
+    body = cohort.body(env_params)
+    return lambda observation: body.outputs(params, observation).logits
 
 
 def birth(

@@ -12,7 +12,6 @@ import optax
 from jaxtyping import Array, Float
 
 from lpg.agent import Agent
-from lpg.agents.table import TableAgent
 from lpg.heads import AgentOutputs, action_log_prob, entropy
 from lpg.losses.returns import generalised_advantage, lambda_returns
 from lpg.trajectory import Trajectory
@@ -91,10 +90,10 @@ def critic_step(
     value = critic_values(critic, state.params, trajectory)
     discount = episode_discount(trajectory, gamma)
     target = lambda_returns(trajectory.reward, discount, value, lam)
-    if isinstance(critic, TableAgent):
+    if critic.sparse:
         cells = trajectory.observation[:-1].reshape(-1)
         errors = (target - value[:-1]).reshape(-1)
-        visits = jnp.zeros((critic.num_states,), jnp.float32).at[cells].add(1.0)
+        visits = jnp.zeros(state.params.shape[:1], jnp.float32).at[cells].add(1.0)
         # Dividing per visit keeps this a scatter over visited rows, with no pass over the table.
         step = table_step * errors / visits[cells]
         return state._replace(params=state.params.at[cells, 0].add(step))

@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lpg.heads import AgentOutputs, action_log_prob, entropy
-from lpg.instance import action_mask
 from lpg.rule import RuleParams, UpdateRule
-from lpg.update import AgentState, agent_outputs
+from lpg.update import AgentState
 from metatrain.cohort import Cohort
 from metatrain.devices.mesh import REPLICATED, gather, local_slots, make_mesh
 from metatrain.lifetime import LifetimeState, birth_with, final_return, grow_older, policy
@@ -172,8 +171,8 @@ class Validation:
 
 def _outputs(cohort: Cohort, lifetime: LifetimeState) -> AgentOutputs:
     """Of the agent as it is on the last trajectory."""
-    mask = action_mask(cohort.env, lifetime.env_params)
-    return agent_outputs(cohort.agent, lifetime.agent.params, lifetime.trajectory.observation, mask)
+    body = cohort.body(lifetime.env_params)
+    return body.outputs(lifetime.agent.params, lifetime.trajectory.observation)
 
 
 def _mean_entropy(logits: Float[Array, "L T B n"]) -> Float[Array, "L"]:

@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lpg.instance import action_mask
 from lpg.network.lstm import SAVED
 from lpg.rollout import EpisodeSummary, RolloutState, rollout
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.trajectory import Trajectory
-from lpg.update import AgentState, agent_outputs, agent_step, read_agent
+from lpg.update import AgentState, agent_step
 from metatrain.cohort import Cohort, map_joined
 from metatrain.evidence import without_evidence
 from metatrain.lifetime import LifetimeState, policy
@@ -154,8 +153,8 @@ def lifetime_inputs(
     cohort: Cohort, lifetime: LifetimeState, agent: AgentState, trajectory: Trajectory
 ) -> tuple[RuleInputs, AgentState]:
     """What the rule reads, and the agent to go on with."""
-    mask = action_mask(cohort.env, lifetime.env_params)
-    outputs, params = read_agent(cohort.agent, agent.params, trajectory.observation, mask)
+    body = cohort.body(lifetime.env_params)
+    outputs, params = body.read(agent.params, trajectory.observation)
     inputs = rule_inputs(outputs, trajectory, lifetime.hypers.gamma)
     # Numbers that are not finite would enter eta's gradient even with a weight of zero.
     finite = is_finite(inputs)
@@ -210,10 +209,8 @@ def lifetime_step(
     trajectory: Trajectory,
     targets: Any,
 ) -> AgentState:
-    mask = action_mask(cohort.env, lifetime.env_params)
-    return agent_step(
-        rule, cohort.agent, cohort.optimizer, agent, trajectory, mask, targets, lifetime.hypers
-    )
+    body = cohort.body(lifetime.env_params)
+    return agent_step(rule, body, cohort.optimizer, agent, trajectory, targets, lifetime.hypers)
 
 
 def target_squares(targets: Any, unearned: Any) -> TargetSquares:
@@ -267,8 +264,8 @@ def lifetime_loss(
 ) -> tuple[Any, LossParts]:
     """The outer loss on the trajectory that theta_K generated."""
     trajectory = learner.trajectory
-    mask = action_mask(cohort.env, lifetime.env_params)
-    outputs = agent_outputs(cohort.agent, learner.agent.params, trajectory.observation, mask)
+    body = cohort.body(lifetime.env_params)
+    outputs = body.outputs(learner.agent.params, trajectory.observation)
     advantage = outer_advantage(
         cohort.critic, learner.critic.params, trajectory, lifetime.hypers.gamma, config.gae_lambda
     )

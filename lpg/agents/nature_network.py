@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from lpg.agent import AgentParams
+from lpg.agents.network import Network
 from lpg.heads import Heads
 
 SCREEN = (4, 84, 84)  # four grey frames, newest last
@@ -26,7 +27,7 @@ class AtariTorso(nn.Module):
 
 
 @dataclass(frozen=True)
-class AtariAgent:
+class AtariAgent(Network):
     """An `Agent` of one lifetime; not meant for vmap (its convolutions are XLA's own)."""
 
     heads: Heads

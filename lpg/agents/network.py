@@ -3,6 +3,7 @@
 Written for one lifetime; vmapped over lifetimes every layer is a batched matmul.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import flax.linen as nn
@@ -10,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lpg.agent import AgentParams
+from lpg.agent import AgentParams, VectorLoss
 from lpg.agents.convolution import Conv3x3, DenseOnBoards
 from lpg.heads import Heads
+from lpg.optimizers import apply_direction
 
 
 class Torso(nn.Module):
@@ -37,8 +39,31 @@ class Torso(nn.Module):
         return nn.Dense(self.num_outputs, name="heads")(x)
 
 
+class Network:
+    """Mixin: reading and stepping that concern all weights."""
+
+    apply: Callable[[AgentParams, Array], Array]
+
+    @property
+    def sparse(self) -> bool:
+        return False
+
+    def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:
+        return self.apply(params, observation), params
+
+    def step_rows(
+        self,
+        params: AgentParams,
+        observation: Array,
+        loss: VectorLoss,
+        learning_rate: Float[Array, ""],
+    ) -> AgentParams:
+        grads = jax.grad(lambda theta: loss(self.apply(theta, observation)))(params)
+        return apply_direction(params, grads, learning_rate)
+
+
 @dataclass(frozen=True)
-class NetworkAgent:
+class NetworkAgent(Network):
     """A network such as C(16)-D(32); convolutions read planes [C, H, W], dense layers anything."""
 
     heads: Heads

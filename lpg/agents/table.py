@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lpg.agent import AgentParams
+from lpg.agent import AgentParams, VectorLoss
 from lpg.heads import Heads
 
 
@@ -27,8 +27,27 @@ class TableAgent:
         drawn = scale * jax.random.normal(key, (self.num_states, width))
         return jnp.pad(drawn, ((0, 0), (0, self.heads.value)))
 
+    @property
+    def sparse(self) -> bool:
+        return True
+
     def apply(self, params: AgentParams, observation: Array) -> Array:
         return jnp.take(params, observation, axis=0, mode="clip")
+
+    def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:
+        return read_rows(params, observation)
+
+    def step_rows(
+        self,
+        params: AgentParams,
+        observation: Array,
+        loss: VectorLoss,
+        learning_rate: Float[Array, ""],
+    ) -> AgentParams:
+        """Writes the rows visited and no others."""
+        rows, params = read_rows(params, observation)
+        step = -learning_rate.astype(rows.dtype) * jax.grad(loss)(rows)
+        return params.at[observation].add(step, mode="clip")
 
 
 @jax.custom_vjp

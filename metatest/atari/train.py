@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lpg.agent import Agent, AgentParams
+from lpg.agent import Agent, AgentParams, Body
 from lpg.agents.nature_network import AtariAgent
 from lpg.optimizers import make_optimizer
 from lpg.rollout import sample_action
 from lpg.rule import Hypers, RuleParams, UpdateRule, rule_inputs
 from lpg.trajectory import Trajectory
-from lpg.update import AgentState, agent_outputs, agent_step
+from lpg.update import AgentState, agent_step
 from metatest.atari.env import FRAMES_PER_STEP, AtariEnv, AtariRollout, Episode
 
 OPTIMIZER = make_optimizer("adam")
@@ -44,6 +44,11 @@ class Learner:
     rule: UpdateRule
     rule_params: RuleParams
     agent: Agent
+
+    @property
+    def body(self) -> Body:
+        """A game's actions are all valid."""
+        return Body(self.agent, jnp.ones((self.agent.heads.logits,), bool))
 
     @cached_property
     def act(self) -> Callable[..., Array]:
@@ -74,18 +79,16 @@ def newborn(learner: Learner, seed: int, hypers: Hypers) -> AtariState:
 
 
 def _act(learner: Learner, params: AgentParams, key: Array, screen: Array) -> Int[Array, "B"]:
-    mask = jnp.ones((learner.agent.heads.logits,), bool)
-    logits = agent_outputs(learner.agent, params, screen, mask).logits
+    logits = learner.body.outputs(params, screen).logits
     return sample_action(logits, jax.random.uniform(key, (screen.shape[0],)))
 
 
 def _learn(learner: Learner, state: AtariState, trajectory: Trajectory) -> AtariState:
-    mask = jnp.ones((learner.agent.heads.logits,), bool)
-    outputs = agent_outputs(learner.agent, state.agent.params, trajectory.observation, mask)
+    outputs = learner.body.outputs(state.agent.params, trajectory.observation)
     inputs = rule_inputs(outputs, trajectory, state.hypers.gamma)
     targets = learner.rule.targets(learner.rule_params, inputs)
     agent = agent_step(
-        learner.rule, learner.agent, OPTIMIZER, state.agent, trajectory, mask, targets, state.hypers
+        learner.rule, learner.body, OPTIMIZER, state.agent, trajectory, targets, state.hypers
     )
     return state._replace(agent=agent, update=state.update + 1)
 

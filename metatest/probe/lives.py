@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from envs.suite import SUITE, ChainSpec
+from lpg.agent import Body
 from lpg.heads import AgentOutputs, Heads, entropy
 from lpg.instance import has_instances
 from lpg.rollout import EpisodeSummary, rollout
 from lpg.rule import Hypers, RuleInputs, RuleParams, UpdateRule
 from lpg.trajectory import Trajectory
-from lpg.update import agent_outputs
 from metatest.algorithms import Algorithm
 from metatest.evaluate import Budget, make_task
 from metatest.probe.protocol import (
@@ -194,7 +194,7 @@ class Ended(NamedTuple):
 
 def end(task: Task, life: Life) -> Ended:
     starts = jnp.arange(2) * (2 * life.env_params.length - 1)  # see DelayedChain.observe
-    outputs = agent_outputs(task.agent, life.agent.params, starts, life.action_mask)
+    outputs = Body(task.agent, life.action_mask).outputs(life.agent.params, starts)
     information = jnp.float32(jnp.nan)
     if m := task.agent.heads.prediction:
         information = np.log(m) - jnp.mean(entropy(look(task, life).prediction))
@@ -205,7 +205,7 @@ def look(task: Task, life: Life) -> AgentOutputs:
     """The agent's outputs on the LOOK_STEPS states that it visits next, if it stays as it is."""
 
     def outputs(observation: Array) -> AgentOutputs:
-        return agent_outputs(task.agent, life.agent.params, observation, life.action_mask)
+        return Body(task.agent, life.action_mask).outputs(life.agent.params, observation)
 
     env_params = life.env_params if has_instances(task.env) else task.env_params
     key = jax.random.fold_in(life.key, LOOK_STEPS)  # the life itself goes on with its key

@@ -1,7 +1,5 @@
 """One agent update: closed forms, identities, and agents against other implementations."""
 
-from functools import partial
-
 import chex
 import jax
 import jax.extend as jex
@@ -10,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from lpg.agent import Body
 from lpg.agents.make import make_agent
 from lpg.agents.network import NetworkAgent
 from lpg.agents.table import TableAgent
@@ -18,7 +17,7 @@ from lpg.optimizers import make_optimizer
 from lpg.rule import Hypers, rule_inputs
 from lpg.rules.lpg import LPG, LPGTargets
 from lpg.trajectory import Trajectory
-from lpg.update import AgentState, agent_outputs, agent_step, read_agent
+from lpg.update import AgentState, agent_step
 
 T, B, STATES, ACTIONS, M = 5, 4, 6, 3, 5
 RULE = LPG(hidden_size=8, prediction_size=M, embedding_size=4)
@@ -26,7 +25,19 @@ HEADS = RULE.heads(ACTIONS)
 TABLE = TableAgent(HEADS, STATES)
 SGD = make_optimizer("sgd")
 ALL = jnp.ones((ACTIONS,), bool)
-table_step = jax.jit(partial(agent_step, RULE, TABLE, SGD))
+
+
+def step_of(agent, optimizer):
+    """The update of `agent`, in a world that masks actions."""
+
+    def step(state, trajectory, mask, targets, hypers):
+        body = Body(agent, mask)
+        return agent_step(RULE, body, optimizer, state, trajectory, targets, hypers)
+
+    return step
+
+
+table_step = jax.jit(step_of(TABLE, SGD))
 
 
 def softmax(x):
@@ -92,16 +103,15 @@ def test_sparse_step_equals_the_dense_one():
     def outer(optimizer, params, targets):
         """Two steps, and the rule's inputs in between, so that every path carries a gradient."""
         for _ in range(2):
-            outputs, params = read_agent(TABLE, params, trajectory.observation, ALL)
+            outputs, params = Body(TABLE, ALL).read(params, trajectory.observation)
             inputs = rule_inputs(outputs, trajectory, jnp.float32(0.9))
             scaled = targets._replace(
                 pi_hat=targets.pi_hat * inputs.action_prob,
                 y_hat_logits=targets.y_hat_logits * inputs.prediction[:-1],
             )
             state = AgentState(params, optimizer.init(params))
-            params = agent_step(
-                RULE, TABLE, optimizer, state, trajectory, ALL, scaled, make_hypers()
-            ).params
+            step = step_of(TABLE, optimizer)
+            params = step(state, trajectory, ALL, scaled, make_hypers()).params
         return jnp.sum(weights * params), params
 
     gradient = jax.grad(outer, argnums=(1, 2), has_aux=True)
@@ -119,11 +129,9 @@ def test_sparse_steps_make_no_pass_over_the_table():
 
     def outer(params, targets):
         for _ in range(2):
-            _, params = read_agent(agent, params, trajectory.observation, ALL)
+            _, params = Body(agent, ALL).read(params, trajectory.observation)
             state = AgentState(params, ())
-            params = agent_step(
-                RULE, agent, SGD, state, trajectory, ALL, targets, make_hypers()
-            ).params
+            params = step_of(agent, SGD)(state, trajectory, ALL, targets, make_hypers()).params
         return params
 
     def backward(params, targets, bar):
@@ -184,10 +192,8 @@ def test_padding_changes_nothing():
     padded = jnp.asarray(garbage, jnp.float32)
     agent = TableAgent(RULE.heads(ACTIONS + 2), STATES + 3)
     mask = jnp.arange(ACTIONS + 2) < ACTIONS
-    after = agent_step(
-        RULE, agent, SGD, AgentState(padded, SGD.init(padded)), trajectory, mask, targets,
-        make_hypers(),
-    )  # fmt: skip
+    unpadded = AgentState(padded, SGD.init(padded))
+    after = step_of(agent, SGD)(unpadded, trajectory, mask, targets, make_hypers())
     plain = table_step(state, trajectory, ALL, targets, make_hypers())
     np.testing.assert_allclose(after.params[:STATES][:, own], plain.params, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(after.params[STATES:], padded[STATES:])
@@ -195,10 +201,10 @@ def test_padding_changes_nothing():
     np.testing.assert_array_equal(after.params[:, unused], padded[:, unused])
     # The rule sees the same too.
     inputs = rule_inputs(
-        agent_outputs(agent, padded, trajectory.observation, mask), trajectory, jnp.float32(0.9)
+        Body(agent, mask).outputs(padded, trajectory.observation), trajectory, jnp.float32(0.9)
     )
     expected = rule_inputs(
-        agent_outputs(TABLE, state.params, trajectory.observation, ALL), trajectory,
+        Body(TABLE, ALL).outputs(state.params, trajectory.observation), trajectory,
         jnp.float32(0.9),
     )  # fmt: skip
     for x, y in zip(inputs, expected, strict=True):
@@ -216,7 +222,7 @@ def test_per_state_updates_of_softmax_tables_sum_to_zero():
 
 def test_rule_inputs():
     state, trajectory, _ = setting()
-    outputs = agent_outputs(TABLE, state.params, trajectory.observation, ALL)
+    outputs = Body(TABLE, ALL).outputs(state.params, trajectory.observation)
     inputs = rule_inputs(outputs, trajectory, jnp.float32(0.9))
     ended = np.asarray(trajectory.terminated) | np.asarray(trajectory.truncated)
     np.testing.assert_array_equal(inputs.not_done, 1.0 - ended)
@@ -270,7 +276,7 @@ def test_vmap_over_lifetimes_equals_a_loop(architecture, shape):
         trajectory = trajectory._replace(action=jnp.minimum(trajectory.action, 1))
         hypers = make_hypers(learning_rate=1.0 + len(lives), kl_cost=0.3 + len(lives))
         lives.append((AgentState(params, opt_state), trajectory, mask, random_targets(rng), hypers))
-    step = partial(agent_step, RULE, agent, optimizer)
+    step = step_of(agent, optimizer)
     together = jax.jit(jax.vmap(step))(*jax.tree.map(lambda *x: jnp.stack(x), *lives))
     alone = jax.jit(step)
     for i, life in enumerate(lives):

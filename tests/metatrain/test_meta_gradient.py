@@ -27,11 +27,12 @@ from planted_window import (
 )
 from tiny import unbounded
 
+from lpg.agent import Body
 from lpg.optimizers import make_optimizer
 from lpg.rule import RuleInputs, rule_inputs
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_v import LPGV
-from lpg.update import agent_outputs, agent_step
+from lpg.update import agent_step
 from metatrain import window as window_module
 from metatrain.outer_objective import Costs, TargetSquares, critic_step, outer_advantage, outer_loss
 from metatrain.presets import MetaTrainConfig
@@ -152,11 +153,11 @@ def test_matches_central_differences(rule, num_updates):
 
 def loss_alone(cohort, lifetime, eta, num_updates):
     """One lifetime's window written out in the order of time, without scan, vmap or remat."""
-    mask, hypers = lifetime.env_params, lifetime.hypers
+    body, hypers = Body(cohort.agent, lifetime.env_params), lifetime.hypers
     agent, critic = lifetime.agent, lifetime.critic
     trajectory, squares = lifetime.trajectory, []
     for k in range(num_updates):
-        outputs = agent_outputs(cohort.agent, agent.params, trajectory.observation, mask)
+        outputs = body.outputs(agent.params, trajectory.observation)
         inputs = rule_inputs(outputs, trajectory, hypers.gamma)
         targets = RULE.targets(eta, inputs)
         blank = RuleInputs(
@@ -165,16 +166,14 @@ def loss_alone(cohort, lifetime, eta, num_updates):
             value=jnp.zeros((T + 1, 2, 0)),
         )  # fmt: skip
         unearned = RULE.targets(eta, blank).pi_hat
-        agent = agent_step(
-            RULE, cohort.agent, cohort.optimizer, agent, trajectory, mask, targets, hypers
-        )
+        agent = agent_step(RULE, body, cohort.optimizer, agent, trajectory, targets, hypers)
         critic = critic_step(
             cohort.critic, cohort.critic_optimizer, critic, trajectory, hypers.gamma, 0.95, 0.3
         )
         y_hat_square = jnp.mean(jnp.sum(targets.y_hat**2, axis=-1))
         squares.append((jnp.mean(targets.pi_hat**2), y_hat_square, jnp.mean(unearned**2)))
         trajectory = jax.tree.map(lambda x, k=k: x[k], lifetime.rollout.env_state.trajectories)
-    outputs = agent_outputs(cohort.agent, agent.params, trajectory.observation, mask)
+    outputs = body.outputs(agent.params, trajectory.observation)
     advantage = outer_advantage(cohort.critic, critic.params, trajectory, hypers.gamma, 0.95)
     # The running moments are this batch's own where there has been none before.
     advantage = (advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-6)

@@ -9,7 +9,7 @@ import pytest
 from tiny import TINY
 
 from lpg.heads import action_log_prob
-from lpg.update import AgentState, agent_outputs
+from lpg.update import AgentState
 from metatrain.engine import Engine
 from metatrain.validation import Validation
 
@@ -113,7 +113,7 @@ def test_collapsed_is_never_taking_the_right_action_at_a_start(validation):
         if wrong is not None:
             table = table.at[starts[wrong], 1 - wrong].set(6.0)  # probability .9975
         planted = life._replace(agent=life.agent._replace(params=table))
-        mask = jnp.ones(2, bool)
-        logits = agent_outputs(cohort.agent, table, jnp.array([starts[0], starts[1]]), mask).logits
+        states = jnp.array([starts[0], starts[1]])
+        logits = cohort.body(life.env_params).outputs(table, states).logits
         right = np.exp(action_log_prob(logits, jnp.array([0, 1])))
         assert bool(_is_collapsed(cohort, planted)) == (right.min() < 0.01) == (wrong is not None)
