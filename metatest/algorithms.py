@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lpg.files.loading import from_file
 from lpg.files.storage import RuleFile, RuleFileError, load_rule
-from lpg.rule import RuleParams, UpdateRule
+from lpg.learner import FrozenRule, Learner
 from lpg.rules.a2c import A2C
 from lpg.rules.learned import Precision
 from lpg.rules.lpg import LPG
@@ -15,9 +15,10 @@ from lpg.rules.lpg_eq7 import with_baseline
 
 @dataclass(frozen=True)
 class Algorithm:
+    """A learner by its name in reports."""
+
     name: str
-    rule: UpdateRule
-    rule_params: RuleParams
+    learner: Learner
     meta_trained: bool = True  # or made by hand
 
 
@@ -26,7 +27,7 @@ def a2c() -> Algorithm:
 
     alpha_y, which weights the loss of y, weights the value's.
     """
-    return Algorithm("a2c", A2C(), (), meta_trained=False)
+    return Algorithm("a2c", FrozenRule(A2C(), ()), meta_trained=False)
 
 
 BASELINES: dict[str, Callable[[], Algorithm]] = {"a2c": a2c}
@@ -40,31 +41,35 @@ def choose(
     A baseline is a name in BASELINES or another learned rule, given as `rule` is. Raises
     ValueError for one that is neither.
     """
-    algorithms = [_learned(rule, file, baseline_head, precision, taken=set())]
-    for name in baselines:
-        taken = {algorithm.name for algorithm in algorithms}
-        if name in BASELINES:
+    algorithms: list[Algorithm] = []
+    for name, source in [(rule, file), *((name, None) for name in baselines)]:
+        if source is None and name in BASELINES:
             algorithms.append(BASELINES[name]())
-        else:
-            algorithms.append(_learned(name, _baseline(name), baseline_head, precision, taken))
+            continue
+        source = _baseline(name) if source is None else source
+        own = str(source.architecture.get("rule"))
+        taken = {algorithm.name for algorithm in algorithms}
+        learner = learned(name, source, baseline_head, precision)
+        algorithms.append(Algorithm(_named(name, own, taken), learner))
     return algorithms
 
 
-def _learned(
-    name: str, file: RuleFile, baseline_head: bool, precision: Precision, taken: set[str]
-) -> Algorithm:
-    """Called by its kind, or by its run directory or name where that is taken.
-
-    Eq. 7's head is for LPG alone: LPG-V's agents have a value already.
-    """
+def learned(name: str, file: RuleFile, baseline_head: bool, precision: Precision) -> FrozenRule:
+    """The rule in `file`, called `name` in errors; Eq. 7's head is for LPG alone: LPG-V's agents
+    have a value already."""
     rule, params = from_file(file, name)
     rule = replace(rule, precision=precision)
     if baseline_head and isinstance(rule, LPG):
         rule = with_baseline(rule)
+    return FrozenRule(rule, params)
+
+
+def _named(name: str, kind: str, taken: set[str]) -> str:
+    """A rule's kind, or its run directory or name where that is taken."""
     path = Path(name)
-    wanted = [rule.kind, path.resolve().parent.name if path.suffix else name]
+    wanted = [kind, path.resolve().parent.name if path.suffix else name]
     wanted += [f"{wanted[1]}-{i}" for i in range(2, len(taken) + 3)]
-    return Algorithm(next(n for n in wanted if n not in taken), rule, params)
+    return next(n for n in wanted if n not in taken)
 
 
 def _baseline(name: str) -> RuleFile:

@@ -131,12 +131,12 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
     habit = setting(algorithm, spec, budget).habit
     agent = make_agent(
         spec.agent,
-        algorithm.rule.heads(spec.env.num_actions),
+        algorithm.learner.heads(spec.env.num_actions),
         num_states=num_states(spec.env),
         observation_shape=spec.observation_shape,
     )
     return Task(
-        algorithm.rule, algorithm.rule_params, spec.env, spec.env_params, agent,
+        algorithm.learner, spec.env, spec.env_params, agent,
         make_optimizer(spec.optimizer), habit.num_envs, budget.num_steps, habit.reward_scale,
     )  # fmt: skip
 

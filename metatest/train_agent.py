@@ -1,4 +1,4 @@
-"""Fresh agents under a frozen rule: many lifetimes at once, whole lives in one jitted program."""
+"""Fresh agents under a learner: many lifetimes at once, whole lives in one jitted program."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,24 +13,25 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lpg.agent import Agent, Body
 from lpg.instance import action_mask, count_states, has_instances, sample_params
+from lpg.learner import Learner, LearnerState
 from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
-from lpg.rule import Hypers, RuleInputs, RuleParams, UpdateRule, rule_inputs
-from lpg.update import AgentState, agent_step
+from lpg.rule import Hypers
+from lpg.trajectory import Trajectory
+from lpg.update import AgentState
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What agents are trained on, and with which rule."""
+    """What agents are trained on, and by which learner."""
 
-    rule: UpdateRule
-    rule_params: RuleParams
+    learner: Learner
     env: Any  # gymnax environment
     env_params: Any  # its params; `env.sample_params`, if there is one, draws each life's instance
     agent: Agent
     optimizer: optax.GradientTransformation
     num_envs: int = 64
     num_steps: int = 20
-    reward_scale: float = 1.0  # of the rewards that the rule reads, not of those reported
+    reward_scale: float = 1.0  # of the rewards that the learner reads, not of those reported
 
 
 class Life(NamedTuple):
@@ -40,8 +41,18 @@ class Life(NamedTuple):
     env_params: Any  # its own instance of the environment; () where there is just the task's
     action_mask: Bool[Array, "*N A"]
     hypers: Hypers
-    agent: AgentState
+    learner: LearnerState
     rollout: RolloutState
+    kept: tuple[Trajectory, ...]  # those that the learner reads once more
+
+    def body(self, task: Task) -> Body:
+        """The task's agent in this life's world; of one life, as `policy`."""
+        return Body(task.agent, self.action_mask)
+
+    def policy(self, task: Task) -> Callable[[Array], Array]:
+        """Observations to logits, by the agent as it is."""
+        body, params = self.body(task), self.learner.agent.params
+        return lambda observation: body.outputs(params, observation).logits
 
 
 class Curve(NamedTuple):
@@ -54,67 +65,52 @@ class Curve(NamedTuple):
 
 
 def born(task: Task, key: Array, hypers: Hypers) -> Life:
+    """A newborn life, one that has only acted where its learner reads trajectories twice."""
     key, key_params, key_agent, key_start = jax.random.split(key, 4)
     env_params = sample_params(task.env, key_params, task.env_params)
     params = task.agent.init(key_agent, count_states(task.env, env_params))
-    return Life(
+    agent = AgentState(params, task.optimizer.init(params))
+    life = Life(
         key=key,
         env_params=env_params if has_instances(task.env) else (),
         action_mask=action_mask(task.env, env_params),
         hypers=hypers,
-        agent=AgentState(params, task.optimizer.init(params)),
+        learner=task.learner.init(jax.random.fold_in(key_agent, 1), agent),
         rollout=start(key_start, task.env, env_params, task.num_envs),
+        kept=(),
     )
+    for _ in range(task.learner.num_trajectories - task.learner.fresh):
+        life, trajectory, _ = _act(task, life)
+        life = life._replace(kept=(*life.kept, trajectory))
+    return life
 
 
 def update(task: Task, lives: Life) -> tuple[Life, EpisodeSummary]:
-    """One rollout and one agent update of every life; the rule sees all rows in one call."""
-    lives, trajectory, summary = jax.vmap(partial(_act, task))(lives)
-    trajectory = trajectory._replace(reward=trajectory.reward * task.reward_scale)
-    inputs = jax.vmap(partial(_inputs, task))(lives, trajectory)
-    targets = _batched_targets(task, inputs)
-
-    def step(life, trajectory, targets):
-        body = Body(task.agent, life.action_mask)
-        return agent_step(
-            task.rule, body, task.optimizer, life.agent, trajectory, targets, life.hypers
-        )
-
-    return lives._replace(agent=jax.vmap(step)(lives, trajectory, targets)), summary
+    """One agent update of every life, on rollouts of its own."""
+    return jax.vmap(partial(_update, task))(lives)
 
 
-def _act(task: Task, life: Life) -> tuple[Life, Any, EpisodeSummary]:
+def _update(task: Task, life: Life) -> tuple[Life, EpisodeSummary]:
+    learner, trajectories = task.learner, [*life.kept]
+    summaries = []
+    for _ in range(learner.fresh):
+        life, trajectory, summary = _act(task, life)
+        trajectories.append(trajectory)
+        summaries.append(summary)
+    state = learner.learn(life.body(task), task.optimizer, life.learner, trajectories, life.hypers)
+    life = life._replace(learner=state, kept=tuple(trajectories[learner.fresh :]))
+    return life, jax.tree.map(lambda *parts: sum(parts), *summaries)
+
+
+def _act(task: Task, life: Life) -> tuple[Life, Trajectory, EpisodeSummary]:
+    """A rollout, with rewards as the learner is to read them."""
     key, key_rollout = jax.random.split(life.key)
-
-    def policy(observation: Array) -> Array:
-        return Body(task.agent, life.action_mask).outputs(life.agent.params, observation).logits
-
     env_params = life.env_params if has_instances(task.env) else task.env_params
     state, trajectory, summary = rollout(
-        key_rollout, task.env, env_params, policy, life.rollout, task.num_steps
+        key_rollout, task.env, env_params, life.policy(task), life.rollout, task.num_steps
     )
+    trajectory = trajectory._replace(reward=trajectory.reward * task.reward_scale)
     return life._replace(key=key, rollout=state), trajectory, summary
-
-
-def _inputs(task: Task, life: Life, trajectory: Any) -> RuleInputs:
-    body = Body(task.agent, life.action_mask)
-    outputs = body.outputs(life.agent.params, trajectory.observation)
-    return rule_inputs(outputs, trajectory, life.hypers.gamma)
-
-
-def _batched_targets(task: Task, inputs: RuleInputs) -> Any:
-    """Targets [N, T, B, ...] by one call of the rule on [T, N * B] rows."""
-    num_lives, num_steps, num_envs = inputs.reward.shape
-
-    def to_rows(x: Array) -> Array:
-        return jnp.moveaxis(x, 0, 1).reshape((x.shape[1], num_lives * num_envs, *x.shape[3:]))
-
-    def to_lives(x: Array) -> Array:
-        return jnp.moveaxis(x.reshape((num_steps, num_lives, num_envs, *x.shape[2:])), 1, 0)
-
-    rows = jax.tree.map(to_rows, inputs._replace(gamma=()))
-    rows = rows._replace(gamma=inputs.gamma.reshape(-1))
-    return jax.tree.map(to_lives, task.rule.targets(task.rule_params, rows))
 
 
 def train(
@@ -157,7 +153,7 @@ def train(
         returns = np.where(summary.count > 0, summary.return_sum / finished, np.nan)
         points.append((done, summary.reward_sum / steps, returns))
         on_progress(length)
-    finite = jax.vmap(lambda p: jnp.isfinite(optax.global_norm(p)))(lives.agent.params)
+    finite = jax.vmap(lambda p: jnp.isfinite(optax.global_norm(p)))(lives.learner.agent.params)
     updates, rewards, returns = zip(*points, strict=True)
     return Curve(np.array(updates), np.stack(rewards), np.stack(returns), ~np.asarray(finite))
 

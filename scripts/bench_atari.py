@@ -17,6 +17,7 @@ import numpy as np
 import tyro
 
 from lpg.files.loading import load
+from lpg.learner import FrozenRule
 from lpg.rules.learned import Precision
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import with_baseline
@@ -26,7 +27,7 @@ from metatest.atari.train import (
     as_trajectory,
     frames,
     hypers,
-    make_learner,
+    make_programs,
     newborn,
     play_and_learn,
 )
@@ -55,8 +56,8 @@ def main() -> None:
         rule = with_baseline(rule)
     rule = replace(rule, precision=benchmark.precision)
     env = AtariEnv(benchmark.game, AtariSettings(num_envs=benchmark.num_envs), seed=0)
-    learner = make_learner(rule, rule_params, env.num_actions)
-    state = newborn(learner, 0, hypers(5e-4, 0.5, 0.995))
+    programs = make_programs(FrozenRule(rule, rule_params), env.num_actions)
+    state = newborn(programs, 0, hypers(5e-4, 0.5, 0.995))
     rng, steps, updates = np.random.default_rng(0), benchmark.num_steps, benchmark.updates
 
     def at_random(screen: np.ndarray) -> np.ndarray:
@@ -66,18 +67,20 @@ def main() -> None:
         for _ in range(count):
             env.rollout(choose, steps)
 
-    player = Player(learner, state)
-    warm, _ = play_and_learn(learner, state, env, 2, steps)  # compiles
+    player = Player(programs, state)
+    warm, _ = play_and_learn(programs, state, env, 2, steps)  # compiles
     emulate(player, 1)
     trajectory = as_trajectory(env.rollout(at_random, steps))
     seconds = {
         "emulator alone, random actions": timed(lambda: emulate(at_random, updates)),
         "with acting": timed(lambda: emulate(player, updates)),
         "with acting and learning": timed(
-            lambda: play_and_learn(learner, warm, env, updates, steps)
+            lambda: play_and_learn(programs, warm, env, updates, steps)
         ),
         "learner alone": timed(
-            lambda: [jax.block_until_ready(learner.learn(warm, trajectory)) for _ in range(updates)]
+            lambda: [
+                jax.block_until_ready(programs.learn(warm, trajectory)) for _ in range(updates)
+            ]
         ),
     }
     env.close()

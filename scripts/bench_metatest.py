@@ -59,7 +59,7 @@ def measure(algorithm: Algorithm, name: str, num_agents: int, updates: int) -> d
         "compile_s": round(seconds[0] - step, 1),
         "ms_per_update": round(step / updates * 1e3, 2),
         "interactions_per_s": round(interactions / step),
-        "parameters": int(np.sum([x[0].size for x in jax.tree.leaves(lives.agent.params)])),
+        "parameters": int(np.sum([x[0].size for x in jax.tree.leaves(lives.learner.agent.params)])),
     }
 
 

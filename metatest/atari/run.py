@@ -21,7 +21,7 @@ from lpg.runs.stop_signals import stop_signals
 from metatest.algorithms import Algorithm
 from metatest.atari.env import AtariEnv, AtariSettings
 from metatest.atari.games import Game
-from metatest.atari.train import Learner, frames, hypers, make_learner, newborn, play_and_learn
+from metatest.atari.train import Programs, frames, hypers, make_programs, newborn, play_and_learn
 from metatest.atari.video import record
 from metatest.report.results import LATE, Result
 
@@ -86,7 +86,7 @@ def evaluate_atari(
     folder.mkdir(parents=True, exist_ok=True)
     keep_options(folder / "options.json", asdict(options), FREE_OPTIONS)
     env = AtariEnv(game.name, AtariSettings(num_envs=2), 0)
-    learner = make_learner(algorithm.rule, algorithm.rule_params, env.num_actions)
+    programs = make_programs(algorithm.learner, env.num_actions)
     env.close()
     arms = list(product(options.learning_rates, options.kl_costs))
     chosen: tuple[float, float] = arms[0]
@@ -96,23 +96,23 @@ def evaluate_atari(
         for i, arm in enumerate(arms):
             place, total = folder / f"arm{i}", options.num_updates(options.selection_frames)
             lines = run_agent(
-                learner, game, options, arm, SELECTION_SEED, total, place, on_progress
+                programs, game, options, arm, SELECTION_SEED, total, place, on_progress
             )
             selection.append([*arm, _late(lines, "score")])
         scores = [-np.inf if row[2] is None else row[2] for row in selection]
         chosen = arms[int(np.argmax(scores))]
     total = options.num_updates(options.frames)
     curves = [
-        run_agent(learner, game, options, chosen, seed, total, folder / f"seed{seed}", on_progress)
+        run_agent(programs, game, options, chosen, seed, total, folder / f"seed{seed}", on_progress)
         for seed in range(options.seeds)
     ]
     if options.video_steps:
-        _video(learner, game, options, chosen, folder, run_dir, algorithm.name)
+        _video(programs, game, options, chosen, folder, run_dir, algorithm.name)
     return _result(algorithm, game, options, chosen, selection, curves)
 
 
 def run_agent(
-    learner: Learner,
+    programs: Programs,
     game: Game,
     options: AtariOptions,
     arm: tuple[float, float],
@@ -123,7 +123,7 @@ def run_agent(
 ) -> list[dict[str, Any]]:
     """One agent's lines of metrics.jsonl, from the first update to the last."""
     checkpoints = Checkpoints(folder)
-    state = newborn(learner, seed, hypers(*arm, options.gamma))
+    state = newborn(programs, seed, hypers(*arm, options.gamma))
     restored = checkpoints.restore_newest(jax.eval_shape(lambda: state))
     state = state if restored is None else restored.state
     done = int(state.update)
@@ -142,7 +142,7 @@ def run_agent(
                     options.checkpoint_every - done % options.checkpoint_every,
                     num_updates - done,
                 )
-                state, interval = play_and_learn(learner, state, env, step, options.num_steps)
+                state, interval = play_and_learn(programs, state, env, step, options.num_steps)
                 done += step
                 line = _line(game, options, done, interval)
                 lines.append(line)
@@ -150,7 +150,7 @@ def run_agent(
                 file.flush()
                 on_progress(step, line)
                 if done % options.checkpoint_every == 0 or done == num_updates or stop:
-                    checkpoints.save(done, state)
+                    checkpoints.save(done, state._replace(kept=()))
             if done < num_updates:
                 raise Stopped
     finally:
@@ -217,7 +217,7 @@ def _result(
 
 
 def _video(
-    learner: Learner,
+    programs: Programs,
     game: Game,
     options: AtariOptions,
     arm: tuple[float, float],
@@ -226,7 +226,7 @@ def _video(
     name: str,
 ) -> None:
     path = run_dir / "videos" / f"{game.name}-{name}.gif"
-    state = newborn(learner, 0, hypers(*arm, options.gamma))
+    state = newborn(programs, 0, hypers(*arm, options.gamma))
     restored = Checkpoints(folder / "seed0").restore_newest(jax.eval_shape(lambda: state))
     if restored is not None and not path.exists():
-        record(learner, restored.state, game, options.settings, options.video_steps, path)
+        record(programs, restored.state, game, options.settings, options.video_steps, path)

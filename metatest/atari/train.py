@@ -1,7 +1,7 @@
-"""One agent on one Atari game under a frozen rule (Oh et al. 2020, B.2, Table 4, Eq. 7).
+"""One agent on one Atari game under a learner (Oh et al. 2020, B.2, Table 4, Eq. 7).
 
 The learner hides behind the emulator: the update on a rollout is dispatched and runs while the next
-rollout is being played. A rollout is therefore played by the parameters of one update ago; the rule
+rollout is being played. A rollout is therefore played by the parameters of one update ago; a rule
 reads pi and y of the parameters that it updates, computed anew on the trajectory.
 """
 
@@ -18,11 +18,12 @@ from jaxtyping import Array, Float, Int
 
 from lpg.agent import Agent, AgentParams, Body
 from lpg.agents.nature_network import AtariAgent
+from lpg.learner import Learner, LearnerState
 from lpg.optimizers import make_optimizer
 from lpg.rollout import sample_action
-from lpg.rule import Hypers, RuleParams, UpdateRule, rule_inputs
+from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
-from lpg.update import AgentState, agent_step
+from lpg.update import AgentState
 from metatest.atari.env import FRAMES_PER_STEP, AtariEnv, AtariRollout, Episode
 
 OPTIMIZER = make_optimizer("adam")
@@ -31,18 +32,18 @@ OPTIMIZER = make_optimizer("adam")
 class AtariState(NamedTuple):
     """Everything of a run but the emulators, whose episodes start afresh on resuming."""
 
-    agent: AgentState
+    learner: LearnerState
     key: Array
     update: Int[Array, ""]  # agent updates done
     hypers: Hypers
+    kept: tuple[Trajectory, ...] = ()  # that the learner reads once more; played anew on resuming
 
 
 @dataclass(frozen=True, eq=False)
-class Learner:
-    """Rule, agent and the two compiled programs: acting and learning."""
+class Programs:
+    """Learner and agent, and what is compiled of them: acting and learning."""
 
-    rule: UpdateRule
-    rule_params: RuleParams
+    learner: Learner
     agent: Agent
 
     @property
@@ -68,42 +69,44 @@ class Interval(NamedTuple):
     episodes: list[Episode]
 
 
-def make_learner(rule: UpdateRule, rule_params: RuleParams, num_actions: int) -> Learner:
-    return Learner(rule, rule_params, AtariAgent(rule.heads(num_actions)))
+def make_programs(learner: Learner, num_actions: int) -> Programs:
+    return Programs(learner, AtariAgent(learner.heads(num_actions)))
 
 
-def newborn(learner: Learner, seed: int, hypers: Hypers) -> AtariState:
+def newborn(programs: Programs, seed: int, hypers: Hypers) -> AtariState:
     key, key_agent = jax.random.split(jax.random.key(seed))
-    params = learner.agent.init(key_agent, jnp.int32(0))
-    return AtariState(AgentState(params, OPTIMIZER.init(params)), key, jnp.int32(0), hypers)
+    params = programs.agent.init(key_agent, jnp.int32(0))
+    agent = AgentState(params, OPTIMIZER.init(params))
+    learner = programs.learner.init(jax.random.fold_in(key_agent, 1), agent)
+    return AtariState(learner, key, jnp.int32(0), hypers)
 
 
-def _act(learner: Learner, params: AgentParams, key: Array, screen: Array) -> Int[Array, "B"]:
-    logits = learner.body.outputs(params, screen).logits
+def _act(programs: Programs, params: AgentParams, key: Array, screen: Array) -> Int[Array, "B"]:
+    logits = programs.body.outputs(params, screen).logits
     return sample_action(logits, jax.random.uniform(key, (screen.shape[0],)))
 
 
-def _learn(learner: Learner, state: AtariState, trajectory: Trajectory) -> AtariState:
-    outputs = learner.body.outputs(state.agent.params, trajectory.observation)
-    inputs = rule_inputs(outputs, trajectory, state.hypers.gamma)
-    targets = learner.rule.targets(learner.rule_params, inputs)
-    agent = agent_step(
-        learner.rule, learner.body, OPTIMIZER, state.agent, trajectory, targets, state.hypers
+def _learn(programs: Programs, state: AtariState, trajectory: Trajectory) -> AtariState:
+    """Of a state that keeps all trajectories but the newest; kept are those after the oldest."""
+    trajectories = (*state.kept, trajectory)
+    learner = programs.learner.learn(
+        programs.body, OPTIMIZER, state.learner, trajectories, state.hypers
     )
-    return state._replace(agent=agent, update=state.update + 1)
+    kept = trajectories[programs.learner.fresh :]
+    return state._replace(learner=learner, kept=kept, update=state.update + 1)
 
 
 class Player:
     """Chooses actions with the newest parameters that are ready when a rollout begins."""
 
-    def __init__(self, learner: Learner, state: AtariState):
-        self._act = learner.act
-        self._params = state.agent.params
+    def __init__(self, programs: Programs, state: AtariState):
+        self._act = programs.act
+        self._params = state.learner.agent.params
         self._key = jax.random.fold_in(state.key, state.update)
         self._calls = 0
 
     def follow(self, state: AtariState) -> None:
-        self._params = state.agent.params
+        self._params = state.learner.agent.params
         self._key = jax.random.fold_in(state.key, state.update)
         self._calls = 0
 
@@ -114,7 +117,7 @@ class Player:
 
 
 def play_and_learn(
-    learner: Learner,
+    programs: Programs,
     state: AtariState,
     env: AtariEnv,
     num_updates: int,
@@ -122,16 +125,21 @@ def play_and_learn(
 ) -> tuple[AtariState, Interval]:
     """`num_updates` rollouts and updates; the last update is waited for."""
     started = time.perf_counter()
-    learn, player = learner.learn, Player(learner, state)
+    player = Player(programs, state)
     rewards, episodes = [], []
     before = state  # whose parameters play: one update behind while the newest is in the making
     for _ in range(num_updates):
         player.follow(before)
+        before = state
+        while len(state.kept) < programs.learner.num_trajectories - 1:
+            rollout = env.rollout(player, num_steps)
+            rewards.append(rollout.reward.mean())
+            episodes += rollout.episodes
+            state = state._replace(kept=(*state.kept, as_trajectory(rollout)))
         rollout = env.rollout(player, num_steps)
         rewards.append(rollout.reward.mean())
         episodes += rollout.episodes
-        before = state
-        state = learn(state, as_trajectory(rollout))
+        state = programs.learn(state, as_trajectory(rollout))
     state = jax.block_until_ready(state)
     seconds = time.perf_counter() - started
     return state, Interval(num_updates, seconds, float(np.mean(rewards)), episodes)

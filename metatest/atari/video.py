@@ -8,13 +8,13 @@ from PIL import Image
 
 from metatest.atari.env import AtariEnv, AtariSettings
 from metatest.atari.games import Game
-from metatest.atari.train import AtariState, Learner, Player
+from metatest.atari.train import AtariState, Player, Programs
 
 SCALE, EVERY, MILLISECONDS = 2, 2, 66  # every second screen: real time at 60 frames a second
 
 
 def record(
-    learner: Learner,
+    programs: Programs,
     state: AtariState,
     game: Game,
     settings: AtariSettings,
@@ -24,7 +24,7 @@ def record(
     """The newest grey screens of one environment, as the agent sees them, twice the size."""
     env = AtariEnv(game.name, replace(settings, num_envs=2), seed=12_345)
     try:
-        rollout = env.rollout(Player(learner, state), num_steps)
+        rollout = env.rollout(Player(programs, state), num_steps)
     finally:
         env.close()
     screens = rollout.observation[::EVERY, 0, -1]

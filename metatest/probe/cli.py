@@ -12,9 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from lpg.files.storage import load_rule, write_atomically
+from lpg.learner import FrozenRule
 from lpg.rules.learned import Precision
 from lpg.runs.compilation_cache import enable_compilation_cache
-from metatest.algorithms import Algorithm, choose
+from metatest.algorithms import learned
 from metatest.probe.lives import has_predictions
 from metatest.probe.plots import draw_all
 from metatest.probe.probe import probe
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> int:
     console = Console()
     try:
         file = load_rule(command.rule)
-        algorithm = choose(command.rule, file, (), False, command.precision)[0]
+        probed = learned(command.rule, file, False, command.precision)
     except ValueError as error:
         return _fail(error, 2)
     enable_compilation_cache()
@@ -80,7 +81,7 @@ def main(arguments: list[str]) -> int:
         command.run_dir.mkdir(parents=True, exist_ok=True)
         write_record(command.run_dir, command.rule, file)
         record, begun = read_record(command.run_dir), time.perf_counter()
-        found = _probe(algorithm, protocol, console)
+        found = _probe(probed, command.rule, protocol, console)
         settings = {
             "quick": command.quick,
             **asdict(protocol),
@@ -99,20 +100,20 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         where = f"Cannot write to {command.run_dir} ({error.strerror})"
         return _fail(f"{where}; choose another --run-dir.", 1)
-    console.print(as_table(found, algorithm.name))
+    console.print(as_table(found, command.rule))
     console.print(f"Probe: {command.run_dir / 'probe.json'}", soft_wrap=True)
     return 0
 
 
-def _probe(algorithm: Algorithm, protocol: ProbeProtocol, console: Console) -> Probe:
+def _probe(probed: FrozenRule, name: str, protocol: ProbeProtocol, console: Console) -> Probe:
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
-        total = protocol.total_updates(has_predictions(algorithm))
-        bar = progress.add_task(f"probing {algorithm.name}", total=total)
-        return probe(algorithm, protocol, lambda n: progress.advance(bar, n))
+        total = protocol.total_updates(has_predictions(probed))
+        bar = progress.add_task(f"probing {name}", total=total)
+        return probe(probed, protocol, lambda n: progress.advance(bar, n))
 
 
 def as_table(found: Probe, name: str) -> Table:

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envs.suite import SUITE, ChainSpec
 from lpg.agent import Body
-from lpg.heads import AgentOutputs, Heads, entropy
+from lpg.heads import AgentOutputs, entropy
 from lpg.instance import has_instances
+from lpg.learner import FrozenRule, LearnerState
 from lpg.rollout import EpisodeSummary, rollout
-from lpg.rule import Hypers, RuleInputs, RuleParams, UpdateRule
+from lpg.rule import Hypers, RuleInputs, RuleParams
 from lpg.trajectory import Trajectory
+from lpg.update import AgentState
 from metatest.algorithms import Algorithm
 from metatest.evaluate import Budget, make_task
 from metatest.probe.protocol import (
@@ -40,42 +42,29 @@ LOOK_STEPS = 100  # of every look at what an agent does: twice the longest chain
 OnProgress = Callable[[int], None]  # told how many updates were done, lives added up
 
 
-class CutParams(NamedTuple):
-    """Of a `CutPrediction`."""
+class CutPrediction(FrozenRule):
+    """A frozen rule that reads a uniform y in lives where it is cut; all else is unchanged.
 
-    rule_params: RuleParams  # of the rule within
-    reads_y: Bool[Array, "R"]  # row by row, so that lives with and without y share one program
+    What a life carries, `own`, is whether its y is read.
+    """
 
+    def init(self, key: Array, agent: AgentState) -> LearnerState:
+        return super().init(key, agent)._replace(own=jnp.array(True))
 
-@dataclass(frozen=True)
-class CutPrediction:
-    """A rule that reads a uniform y in the rows where it is cut; all else is unchanged."""
-
-    rule: UpdateRule
-
-    def init(self, key: Array) -> RuleParams:
-        return self.rule.init(key)
-
-    def heads(self, num_actions: int) -> Heads:
-        return self.rule.heads(num_actions)
-
-    def targets(self, rule_params: CutParams, inputs: RuleInputs) -> Any:
-        read = jnp.where(rule_params.reads_y[None, :, None], inputs.prediction, 0.0)
-        return self.rule.targets(rule_params.rule_params, inputs._replace(prediction=read))
-
-    def loss(
-        self, outputs: AgentOutputs, trajectory: Trajectory, targets: Any, hypers: Hypers
-    ) -> Float[Array, ""]:
-        return self.rule.loss(outputs, trajectory, targets, hypers)
+    def inputs(
+        self, body: Body, state: LearnerState, trajectory: Trajectory, gamma: Float[Array, ""]
+    ) -> RuleInputs:
+        inputs = super().inputs(body, state, trajectory, gamma)
+        return inputs._replace(prediction=jnp.where(state.own, inputs.prediction, 0.0))
 
 
-def has_predictions(algorithm: Algorithm) -> bool:
+def has_predictions(probed: FrozenRule) -> bool:
     """Only then is anything cut.
 
     A rule with values instead (`lpg_v`) is left intact: its value is nothing that it discovered,
     and a value of zero says something, as a uniform y does not.
     """
-    return algorithm.rule.heads(1).prediction > 0
+    return probed.heads(1).prediction > 0
 
 
 def chain_lengths(shortest: int, longest: int, num_lives: int) -> Int[np.ndarray, "N"]:
@@ -89,12 +78,12 @@ def chain_lengths(shortest: int, longest: int, num_lives: int) -> Int[np.ndarray
 
 
 def live_on_chains(
-    algorithm: Algorithm, protocol: ProbeProtocol, key: Array, on_progress: OnProgress
+    probed: FrozenRule, protocol: ProbeProtocol, key: Array, on_progress: OnProgress
 ) -> list[ChainLives]:
     """All groups of lives on `long` in one batch."""
-    groups, spec = protocol.chain_groups(has_predictions(algorithm)), SUITE["long"].spec
+    groups, spec = protocol.chain_groups(has_predictions(probed)), SUITE["long"].spec
     assert isinstance(spec, ChainSpec)
-    task = _task(_cut(algorithm, groups, protocol), "long", protocol)
+    task = _task(_cut(probed), "long", protocol)
     lengths = [chain_lengths(spec.min_length, spec.max_length, group.lives) for group in groups]
 
     @jax.jit
@@ -104,6 +93,7 @@ def live_on_chains(
         return born(replace(task, env_params=params), key, hypers)
 
     lives = begin(_keys(key, groups), np.concatenate(lengths), _hypers(groups))
+    lives = _told_what_to_read(lives, groups)
     lives, summary = live(task, lives, protocol.updates, on_progress)
     ended = jax.device_get(jax.jit(jax.vmap(partial(end, task)))(lives))
     values = (late_return(summary), collapsed(ended.right), ended.information)
@@ -112,11 +102,11 @@ def live_on_chains(
 
 
 def live_on_sparse(
-    algorithm: Algorithm, protocol: ProbeProtocol, key: Array, on_progress: OnProgress
+    probed: FrozenRule, protocol: ProbeProtocol, key: Array, on_progress: OnProgress
 ) -> dict[str, Estimate]:
     """Late return on `sparse`, whose reward ends the episode, by variant."""
-    groups = protocol.sparse_groups(has_predictions(algorithm))
-    task = _task(_cut(algorithm, groups, protocol), "sparse", protocol)
+    groups = protocol.sparse_groups(has_predictions(probed))
+    task = _task(_cut(probed), "sparse", protocol)
     lives = _begin(task, key, groups)
     returns = late_return(live(task, lives, protocol.sparse_updates, on_progress)[1])
     own = _split(returns, groups)
@@ -124,7 +114,7 @@ def live_on_sparse(
 
 
 def live_without_reward(
-    algorithm: Algorithm,
+    probed: FrozenRule,
     env: str,
     arm: Arm,
     protocol: ProbeProtocol,
@@ -132,7 +122,7 @@ def live_without_reward(
     on_progress: OnProgress,
 ) -> RewardFree:
     """The policy's entropy over lives in which the rule reads rewards of zero."""
-    task = replace(_task(algorithm, env, protocol), reward_scale=0.0)
+    task = replace(_task(_cut(probed), env, protocol), reward_scale=0.0)
     lives = _begin(task, key, [Group(INTACT, *arm, protocol.reward_free_lives)])
 
     @jax.jit
@@ -158,16 +148,19 @@ def live(
     after_chunk: Callable[[Life], None] = lambda lives: None,
 ) -> tuple[Life, EpisodeSummary]:
     """Whole lives; the summary is the last tenth's."""
+    probed = task.learner
+    assert isinstance(probed, FrozenRule)
 
     @jax.jit
     def program(rule_params: RuleParams, lives: Life, num_updates: Array):
         # The rule is an argument, so that all rules of one architecture share what is compiled.
-        return run_updates(replace(task, rule_params=rule_params), lives, num_updates)
+        learner = CutPrediction(probed.rule, rule_params)
+        return run_updates(replace(task, learner=learner), lives, num_updates)
 
     length = num_updates // CHUNKS
     summary = None
     for _ in range(CHUNKS):
-        lives, summary = program(task.rule_params, lives, jnp.int32(length))
+        lives, summary = program(probed.rule_params, lives, jnp.int32(length))
         after_chunk(jax.block_until_ready(lives))
         on_progress(length * len(lives.hypers.gamma))
     assert summary is not None
@@ -194,7 +187,7 @@ class Ended(NamedTuple):
 
 def end(task: Task, life: Life) -> Ended:
     starts = jnp.arange(2) * (2 * life.env_params.length - 1)  # see DelayedChain.observe
-    outputs = Body(task.agent, life.action_mask).outputs(life.agent.params, starts)
+    outputs = life.body(task).outputs(life.learner.agent.params, starts)
     information = jnp.float32(jnp.nan)
     if m := task.agent.heads.prediction:
         information = np.log(m) - jnp.mean(entropy(look(task, life).prediction))
@@ -204,31 +197,31 @@ def end(task: Task, life: Life) -> Ended:
 def look(task: Task, life: Life) -> AgentOutputs:
     """The agent's outputs on the LOOK_STEPS states that it visits next, if it stays as it is."""
 
-    def outputs(observation: Array) -> AgentOutputs:
-        return Body(task.agent, life.action_mask).outputs(life.agent.params, observation)
-
     env_params = life.env_params if has_instances(task.env) else task.env_params
     key = jax.random.fold_in(life.key, LOOK_STEPS)  # the life itself goes on with its key
-    trajectory = rollout(
-        key, task.env, env_params, lambda x: outputs(x).logits, life.rollout, LOOK_STEPS
-    )[1]
-    return outputs(trajectory.observation)
+    _, trajectory, _ = rollout(
+        key, task.env, env_params, life.policy(task), life.rollout, LOOK_STEPS
+    )
+    return life.body(task).outputs(life.learner.agent.params, trajectory.observation)
 
 
-def _task(algorithm: Algorithm, env: str, protocol: ProbeProtocol) -> Task:
+def _task(probed: CutPrediction, env: str, protocol: ProbeProtocol) -> Task:
     budget = Budget(num_envs=protocol.num_envs, num_steps=HORIZON)
-    return make_task(algorithm, find_task(env), budget)
+    return make_task(Algorithm("probed", probed), find_task(env), budget)
 
 
-def _cut(algorithm: Algorithm, groups: list[Group], protocol: ProbeProtocol) -> Algorithm:
-    reads_y = np.array([group.variant != Y_CUT for group in groups])
-    rows = [group.lives * protocol.num_envs for group in groups]
-    params = CutParams(algorithm.rule_params, jnp.asarray(np.repeat(reads_y, rows)))
-    return replace(algorithm, rule=CutPrediction(algorithm.rule), rule_params=params)
+def _cut(probed: FrozenRule) -> CutPrediction:
+    return CutPrediction(probed.rule, probed.rule_params)
 
 
 def _begin(task: Task, key: Array, groups: list[Group]) -> Life:
-    return jax.jit(jax.vmap(partial(born, task)))(_keys(key, groups), _hypers(groups))
+    lives = jax.jit(jax.vmap(partial(born, task)))(_keys(key, groups), _hypers(groups))
+    return _told_what_to_read(lives, groups)
+
+
+def _told_what_to_read(lives: Life, groups: list[Group]) -> Life:
+    reads_y = np.repeat([x.variant != Y_CUT for x in groups], [x.lives for x in groups])
+    return lives._replace(learner=lives.learner._replace(own=jnp.asarray(reads_y)))
 
 
 def _keys(key: Array, groups: list[Group]) -> Array:

@@ -7,7 +7,7 @@ no longer does when what it reads of y is cut.
 
 import jax
 
-from metatest.algorithms import Algorithm
+from lpg.learner import FrozenRule
 from metatest.probe.lives import (
     OnProgress,
     live_on_chains,
@@ -20,21 +20,19 @@ from metatest.probe.targets import drift, no_evidence, responses
 
 
 def probe(
-    algorithm: Algorithm, protocol: ProbeProtocol, on_progress: OnProgress = lambda updates: None
+    probed: FrozenRule, protocol: ProbeProtocol, on_progress: OnProgress = lambda updates: None
 ) -> Probe:
     """All measurements of one rule; progress adds up to `protocol.total_updates`."""
     keys = jax.random.split(jax.random.key(protocol.seed), 5)
     key_chains, key_sparse, key_table, key_network, key_rows = keys
     return Probe(
-        chains=live_on_chains(algorithm, protocol, key_chains, on_progress),
-        sparse=live_on_sparse(algorithm, protocol, key_sparse, on_progress),
-        table=live_without_reward(
-            algorithm, "long", HEADLINE_ARM, protocol, key_table, on_progress
-        ),
+        chains=live_on_chains(probed, protocol, key_chains, on_progress),
+        sparse=live_on_sparse(probed, protocol, key_sparse, on_progress),
+        table=live_without_reward(probed, "long", HEADLINE_ARM, protocol, key_table, on_progress),
         network=live_without_reward(
-            algorithm, "CartPole-v1", NETWORK_ARM, protocol, key_network, on_progress
+            probed, "CartPole-v1", NETWORK_ARM, protocol, key_network, on_progress
         ),
-        drift=drift(algorithm),
-        no_evidence=no_evidence(algorithm, key_rows),
-        responses=responses(algorithm),
+        drift=drift(probed),
+        no_evidence=no_evidence(probed, key_rows),
+        responses=responses(probed),
     )

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lpg.learner import FrozenRule
 from lpg.losses.returns import generalised_advantage
 from lpg.rule import RuleInputs
-from metatest.algorithms import Algorithm
 from metatest.probe.protocol import GAMMA, HORIZON
 
 ASKED = 10  # the step whose answers are shown
@@ -80,34 +80,34 @@ def changed(inputs: RuleInputs, name: str, index: Any, value: Any) -> RuleInputs
     return inputs._replace(**{name: array})
 
 
-def drift(algorithm: Algorithm) -> Drift:
+def drift(probed: FrozenRule) -> Drift:
     """D(p) = p (1 - p) (pi_hat(p) - pi_hat(1 - p)), pi_hat of a first step taken with p.
 
     An action taken with probability p moves its logit by p (1 - p) pi_hat(p) on average and the
     other one's taking moves it by -p (1 - p) pi_hat(1 - p), so that this is the expected step.
     """
     p = PROBABILITIES
-    inputs = changed(silence(algorithm.rule, len(p)), "action_prob", 0, p)
-    pi_hat = _answer(algorithm, inputs)[0][0]
+    inputs = changed(silence(probed.rule, len(p)), "action_prob", 0, p)
+    pi_hat = _answer(probed, inputs)[0][0]
     return Drift(p, pi_hat, p * (1 - p) * (pi_hat - pi_hat[::-1]))
 
 
-def no_evidence(algorithm: Algorithm, key: Array, num_rows: int = 1024) -> NoEvidence:
+def no_evidence(probed: FrozenRule, key: Array, num_rows: int = 1024) -> NoEvidence:
     """Rows without reward, y uniform, pi uniform on (0, 1), ends at random."""
     key_prob, key_end = jax.random.split(key)
-    inputs = silence(algorithm.rule, num_rows)
+    inputs = silence(probed.rule, num_rows)
     shape = inputs.reward.shape
     ends = jax.random.bernoulli(key_end, END_RATE, shape)
     inputs = inputs._replace(
         action_prob=jax.random.uniform(key_prob, shape), not_done=1.0 - ends.astype(jnp.float32)
     )
-    pi_hat = _answer(algorithm, inputs)[0]
+    pi_hat = _answer(probed, inputs)[0]
     return NoEvidence(float(np.sqrt(np.mean(pi_hat**2))), float(np.abs(pi_hat).max()), num_rows)
 
 
-def responses(algorithm: Algorithm) -> Responses:
+def responses(probed: FrozenRule) -> Responses:
     """Every question in one call of the rule."""
-    rule, t, last = algorithm.rule, ASKED, HORIZON - 1
+    rule, t, last = probed.rule, ASKED, HORIZON - 1
     m, num_rewards, num_probs = rule.heads(2).prediction, len(REWARDS), len(PROBABILITIES)
     earned = changed(silence(rule, num_rewards), "reward", t, REWARDS)
     taken = changed(silence(rule, num_probs), "action_prob", t, PROBABILITIES)
@@ -122,7 +122,7 @@ def responses(algorithm: Algorithm) -> Responses:
         paid,
         changed(paid, "not_done", last, 0.0),
     ]
-    pi_hat, y_hat = _answer(algorithm, _joined(questions))
+    pi_hat, y_hat = _answer(probed, _joined(questions))
     cuts = np.cumsum([len(q.gamma) for q in questions])[:-1]
     pi, y = np.split(pi_hat, cuts, axis=1), np.split(y_hat, cuts, axis=1)
     return Responses(
@@ -156,9 +156,9 @@ def _gae(paid: RuleInputs) -> np.ndarray:
     return np.asarray(generalised_advantage(reward, discount, values, GAE_LAMBDA))[:, 0]
 
 
-def _answer(algorithm: Algorithm, inputs: RuleInputs) -> tuple[np.ndarray, np.ndarray]:
+def _answer(probed: FrozenRule, inputs: RuleInputs) -> tuple[np.ndarray, np.ndarray]:
     """pi_hat [T, R] and y_hat [T, R, m]."""
-    targets = jax.jit(algorithm.rule.targets)(algorithm.rule_params, inputs)
+    targets = jax.jit(probed.rule.targets)(probed.rule_params, inputs)
     pi_hat = np.asarray(targets.pi_hat)
     y_hat = getattr(targets, "y_hat", np.zeros((*pi_hat.shape, 0)))
     return pi_hat, np.asarray(y_hat)

@@ -11,13 +11,13 @@ import pytest
 
 from lpg.agents.nature_network import AtariAgent
 from lpg.heads import Heads
-from lpg.rules.a2c import A2C
+from lpg.learner import FrozenRule
 from lpg.rules.lpg_eq7 import LPGWithBaseline
-from metatest.algorithms import Algorithm, a2c
+from metatest.algorithms import a2c
 from metatest.atari.env import AtariEnv, AtariSettings
 from metatest.atari.games import games, resolve
 from metatest.atari.run import AtariOptions, Stopped, evaluate_atari, run_agent
-from metatest.atari.train import hypers, make_learner
+from metatest.atari.train import hypers, make_programs
 
 TINY = AtariOptions(
     frames=10 * 2 * 5 * 4, num_steps=5, seeds=2, log_every=2, checkpoint_every=4, video_steps=6,
@@ -126,37 +126,37 @@ def test_network_has_the_published_size():
 
 
 @pytest.fixture(scope="module")
-def learner():
+def programs():
     rule = LPGWithBaseline(hidden_size=4, prediction_size=3, embedding_size=2)
-    return make_learner(rule, rule.init(jax.random.key(0)), 4)
+    return make_programs(FrozenRule(rule, rule.init(jax.random.key(0))), 4)
 
 
-def run(learner, folder, num_updates, on_progress=lambda n, line: None):
+def run(programs, folder, num_updates, on_progress=lambda n, line: None):
     game = games()["breakout"]
-    return run_agent(learner, game, TINY, (5e-4, 0.5), 0, num_updates, folder, on_progress)
+    return run_agent(programs, game, TINY, (5e-4, 0.5), 0, num_updates, folder, on_progress)
 
 
 class Killed(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_with_nothing_lost_or_counted_twice(learner, tmp_path):
+def test_a_killed_run_goes_on_with_nothing_lost_or_counted_twice(programs, tmp_path):
     def kill(updates, line):
         if line and line["update"] == 6:  # logged, but the checkpoint is of update 4
             raise Killed
 
     with pytest.raises(Killed):
-        run(learner, tmp_path, 10, kill)
+        run(programs, tmp_path, 10, kill)
     assert [
         json.loads(x)["update"] for x in (tmp_path / "metrics.jsonl").read_text().splitlines()
     ] == [2, 4, 6]
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"update": 7, "fra')  # torn by the kill
-    lines = run(learner, tmp_path, 10)
+    lines = run(programs, tmp_path, 10)
     assert [line["update"] for line in lines] == [2, 4, 6, 8, 10]
     assert [line["frames"] for line in lines] == [80, 160, 240, 320, 400]
     assert [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()] == lines
-    assert run(learner, tmp_path, 10) == lines  # finished: nothing is played
+    assert run(programs, tmp_path, 10) == lines  # finished: nothing is played
 
 
 def test_a_game_with_arms_seeds_and_video(tmp_path):
@@ -173,7 +173,7 @@ def test_a_game_with_arms_seeds_and_video(tmp_path):
         evaluate_atari(a2c(), game, replace(options, gamma=0.9), tmp_path)
 
 
-def test_a_signal_saves_and_stops(learner, tmp_path):
+def test_a_signal_saves_and_stops(programs, tmp_path):
     import os
     import signal
 
@@ -182,22 +182,22 @@ def test_a_signal_saves_and_stops(learner, tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Stopped):
-        run(learner, tmp_path, 10, interrupt)
-    lines = run(learner, tmp_path, 10)
+        run(programs, tmp_path, 10, interrupt)
+    lines = run(programs, tmp_path, 10)
     assert [line["update"] for line in lines] == [2, 4, 6, 8, 10]
 
 
 def test_hypers_and_a2c_learner_move_every_parameter():
     from metatest.atari.train import newborn, play_and_learn
 
-    algorithm = Algorithm("a2c", A2C(), ())
-    learner = make_learner(algorithm.rule, algorithm.rule_params, 4)
+    programs = make_programs(a2c().learner, 4)
     env = AtariEnv("breakout", TINY.settings, seed=0)
-    before = newborn(learner, 0, hypers(1e-3, 0.5, 0.99))
-    after, interval = play_and_learn(learner, before, env, 3, 5)
+    before = newborn(programs, 0, hypers(1e-3, 0.5, 0.99))
+    after, interval = play_and_learn(programs, before, env, 3, 5)
     env.close()
     assert int(after.update) == 3 and interval.updates == 3
-    moved = jax.tree.map(lambda a, b: bool((a != b).any()), before.agent.params, after.agent.params)
+    params = (x.learner.agent.params for x in (before, after))
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), *params)
     assert all(jax.tree.leaves(moved))
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from test_probe_targets import RULE, noisy
 
 from lpg.files.storage import load_rule, save_rule
+from lpg.learner import FrozenRule
+from lpg.rollout import rollout
 from lpg.rules.lpg import LPG, LPGTargets
 from lpg.rules.lpg_v import LPGV
-from metatest.algorithms import Algorithm, choose
 from metatest.probe import cli as probe_cli
 from metatest.probe import lives as probe_lives
 from metatest.probe import targets as probe_targets
@@ -28,38 +30,38 @@ TINY = ProbeProtocol(
 
 
 @pytest.fixture(scope="module")
-def algorithm():
-    return Algorithm("lpg", RULE, noisy(RULE))
+def probed():
+    return FrozenRule(RULE, noisy(RULE))
 
 
 @pytest.fixture(scope="module")
-def value_algorithm():
+def value_probed():
     rule = LPGV(hidden_size=4)
-    return Algorithm("lpg_v", rule, noisy(rule))
+    return FrozenRule(rule, noisy(rule))
 
 
 # Lives -------------------------------------------------------------------------------------------
 
 
-def test_cut_rows_do_not_depend_on_y_and_others_do(algorithm):
-    reads_y = jnp.array([True, False, True])
-    rule = probe_lives.CutPrediction(RULE)
-    params = probe_lives.CutParams(algorithm.rule_params, reads_y)
-    inputs = probe_targets.silence(RULE, 3)
-    spoken = jax.random.normal(jax.random.key(0), inputs.prediction.shape)
-    spoken = inputs._replace(prediction=spoken)
-    cut, silent, intact = (
-        np.asarray(jax.jit(r.targets)(p, x).pi_hat)
-        for r, p, x in (
-            (rule, params, spoken),
-            (RULE, algorithm.rule_params, inputs),
-            (RULE, algorithm.rule_params, spoken),
-        )
+def test_cut_lives_do_not_depend_on_y_and_others_do(probed):
+    cut = probe_lives.CutPrediction(probed.rule, probed.rule_params)
+    task = probe_lives._task(cut, "long", TINY)
+    lives = probe_lives._begin(task, jax.random.key(0), [Group(INTACT, 40.0, 0.5, 1)])
+    life = jax.tree.map(lambda x: x[0], lives)
+    _, trajectory, _ = rollout(
+        life.key, task.env, life.env_params, life.policy(task), life.rollout, 6
     )
-    np.testing.assert_array_equal(cut[:, [0, 2]], intact[:, [0, 2]])
-    np.testing.assert_array_equal(cut[:, 1], silent[:, 1])
-    assert np.abs(intact - silent).max() > 1e-3
-    assert rule.heads(2) == RULE.heads(2)
+
+    def read(reads_y):
+        state = life.learner._replace(own=jnp.array(reads_y))
+        return cut.inputs(life.body(task), state, trajectory, life.hypers.gamma)
+
+    plain = FrozenRule.inputs(cut, life.body(task), life.learner, trajectory, life.hypers.gamma)
+    chex.assert_trees_all_equal(read(True), plain)
+    assert np.abs(plain.prediction).max() > 1e-3
+    uniform = jnp.zeros_like(plain.prediction)
+    chex.assert_trees_all_equal(read(False), plain._replace(prediction=uniform))
+    assert cut.heads(2) == RULE.heads(2)
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,17 @@ class Tell(LPG):
 
 def test_cut_lives_are_those_of_their_groups():
     """Of lives with alpha_y = 0 only those that read y learn anything."""
-    algorithm = Algorithm("tell", Tell(hidden_size=2, prediction_size=3, embedding_size=2), ())
+    tell = Tell(hidden_size=2, prediction_size=3, embedding_size=2)
     groups = [Group(INTACT, 40.0, 0.0, 2), Group(Y_CUT, 40.0, 0.0, 1), Group(INTACT, 20.0, 0.0, 1)]
-    task = probe_lives._task(probe_lives._cut(algorithm, groups, TINY), "long", TINY)
+    task = probe_lives._task(probe_lives.CutPrediction(tell, ()), "long", TINY)
     lives = probe_lives._begin(task, jax.random.key(0), groups)
     after, _ = jax.jit(lambda lives: update(task, lives))(lives)
-    moved = np.abs(np.asarray(after.agent.params - lives.agent.params)).max(axis=(1, 2))
+    moved = np.abs(np.asarray(after.learner.agent.params - lives.learner.agent.params)).max(
+        axis=(1, 2)
+    )
     assert (moved > 1e-3).tolist() == [True, True, False, True] and moved[2] < 1e-6
     # Lives of equal place in their groups are born alike.
-    np.testing.assert_array_equal(lives.agent.params[0], lives.agent.params[2])
+    np.testing.assert_array_equal(lives.learner.agent.params[0], lives.learner.agent.params[2])
     assert lives.hypers.learning_rate.tolist() == [40.0, 40.0, 40.0, 20.0]
 
 
@@ -109,16 +113,17 @@ def planted():
     """
     rule = Constant(hidden_size=2, prediction_size=3, embedding_size=2)
     protocol = replace(TINY, num_envs=3)
-    task = probe_lives._task(Algorithm("still", rule, jnp.float32(0.0)), "long", protocol)
+    task = probe_lives._task(probe_lives.CutPrediction(rule, jnp.float32(0.0)), "long", protocol)
     params = replace(task.env_params, min_length=jnp.int32(10), max_length=jnp.int32(10))
     groups = [Group(INTACT, 40.0, 0.0, 3)]
     lives = probe_lives._begin(replace(task, env_params=params), jax.random.key(0), groups)
-    tables = np.zeros(lives.agent.params.shape, np.float32)
+    tables = np.zeros(lives.learner.agent.params.shape, np.float32)
     for life, starts in enumerate([(9.0, 9.0), (9.0, -9.0), (2.0, -2.0)]):
         tables[life, 0, :2] = np.array([1, -1]) * starts[0]  # action 0 is right at state 0
         tables[life, 19, :2] = np.array([-1, 1]) * starts[1]  # action 1 at state 2 L - 1
     tables[0, :, 2] = 1e3  # y is certain everywhere: H = 0
-    lives = lives._replace(agent=lives.agent._replace(params=jnp.asarray(tables)))
+    agent = lives.learner.agent._replace(params=jnp.asarray(tables))
+    lives = lives._replace(learner=lives.learner._replace(agent=agent))
     ticks = []
     after, summary = probe_lives.live(task, lives, 20, ticks.append)
     ended = jax.jit(jax.vmap(lambda life: probe_lives.end(task, life)))(after)
@@ -175,7 +180,7 @@ def chain_lives(variant, kl_cost, returns):
 
 
 @pytest.fixture(scope="module")
-def record(value_algorithm):
+def record(value_probed):
     """Of a rule without predictions, so that nothing is cut, but for chains planted by hand."""
     entropies = RewardFree(np.array([0, 10]), np.array([[0.7, 0.7], [0.2, 0.4]]))
     return Probe(
@@ -183,9 +188,9 @@ def record(value_algorithm):
         {INTACT: Estimate(0.5, 0.1, 4)},
         entropies,
         entropies,
-        probe_targets.drift(value_algorithm),
-        probe_targets.no_evidence(value_algorithm, jax.random.key(0), 8),
-        probe_targets.responses(value_algorithm),
+        probe_targets.drift(value_probed),
+        probe_targets.no_evidence(value_probed, jax.random.key(0), 8),
+        probe_targets.responses(value_probed),
     )
 
 
@@ -200,8 +205,8 @@ def test_headlines_are_read_at_their_arm_and_lengths(record):
     assert found["drift"] == record.drift.at(0.7)
 
 
-def test_a_rule_without_predictions_is_not_cut(record, value_algorithm):
-    assert not probe_lives.has_predictions(value_algorithm)
+def test_a_rule_without_predictions_is_not_cut(record, value_probed):
+    assert not probe_lives.has_predictions(value_probed)
     assert {group.variant for group in TINY.chain_groups(False)} == {INTACT}
     found = record.to_json()
     assert found["long_chains_y_cut"] is None and found["sparse_y_cut"] is None
@@ -218,9 +223,9 @@ def test_protocol_refuses_nonsense(change):
 # The commands ------------------------------------------------------------------------------------
 
 
-def test_command_writes_figures_and_pictures(tmp_path, algorithm, monkeypatch, capsys):
+def test_command_writes_figures_and_pictures(tmp_path, probed, monkeypatch, capsys):
     path = tmp_path / "rule.safetensors"
-    save_rule(path, algorithm.rule_params, RULE.architecture(), {})
+    save_rule(path, probed.rule_params, RULE.architecture(), {})
     monkeypatch.setattr(probe_cli, "QUICK", TINY)
     out = tmp_path / "out"
     arguments = ["--rule", str(path), "--run-dir", str(out), "--quick", "--seed", "3"]
@@ -268,11 +273,11 @@ def test_no_room_is_one_sentence_and_exit_code_1(tmp_path, capsys):
 
 def lives_with_and_without_y(rule, arm, count):
     """Late returns [2, N] of lives on chains of L > 20 at one arm, intact and with y cut."""
-    algorithm = choose(rule, load_rule(rule), (), False, "float32")[0]
+    probed = choose(rule, load_rule(rule), (), False, "float32")[0]
     protocol = ProbeProtocol(
         lives=count if arm == HEADLINE_ARM else 2, arms=(arm,), arm_lives=count
     )
-    found = probe_lives.live_on_chains(algorithm, protocol, jax.random.key(0), lambda updates: None)
+    found = probe_lives.live_on_chains(probed, protocol, jax.random.key(0), lambda updates: None)
     at_arm = {x.variant: x for x in found if x[1:3] == arm}
     return [at_arm[v].late_return[at_arm[v].length > HORIZON] for v in (INTACT, Y_CUT)]
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lpg.learner import FrozenRule
 from lpg.rules.lpg import LPG, LPGTargets
-from metatest.algorithms import Algorithm
 from metatest.probe import targets as probe_targets
 
 RULE = LPG(hidden_size=6, prediction_size=5, embedding_size=3)
@@ -22,8 +22,8 @@ def noisy(rule):
 
 
 @pytest.fixture(scope="module")
-def algorithm():
-    return Algorithm("lpg", RULE, noisy(RULE))
+def probed():
+    return FrozenRule(RULE, noisy(RULE))
 
 
 def numpy_pi_hat(params, reward, prob, goes_on):
@@ -44,12 +44,12 @@ def numpy_pi_hat(params, reward, prob, goes_on):
     return pi_hat
 
 
-def test_drift_is_that_of_a_numpy_rule(algorithm):
-    found = probe_targets.drift(algorithm)
+def test_drift_is_that_of_a_numpy_rule(probed):
+    found = probe_targets.drift(probed)
     for p in (0.05, 0.5, 0.7, 0.98):
         first = {
             q: numpy_pi_hat(
-                algorithm.rule_params, np.zeros(20), np.array([q] + [0.5] * 19), np.ones(20)
+                probed.rule_params, np.zeros(20), np.array([q] + [0.5] * 19), np.ones(20)
             )[0]
             for q in (p, 1 - p)
         }
@@ -60,18 +60,18 @@ def test_drift_is_that_of_a_numpy_rule(algorithm):
         np.testing.assert_allclose(found.pi_hat[index], first[p], atol=1e-5)
 
 
-def test_responses_are_those_of_a_numpy_rule(algorithm):
+def test_responses_are_those_of_a_numpy_rule(probed):
     """Step 10 of 20 with a reward of -1, ended; and the credit of a last reward of 1."""
-    found = probe_targets.responses(algorithm)
+    found = probe_targets.responses(probed)
     half, on = np.full(20, 0.5), np.ones(20)
     at_ten, at_last = np.zeros(20), np.zeros(20)
     at_ten[10], at_last[19] = 1.0, 1.0
-    ended = numpy_pi_hat(algorithm.rule_params, -at_ten, half, on - at_ten)[10]
+    ended = numpy_pi_hat(probed.rule_params, -at_ten, half, on - at_ten)[10]
     np.testing.assert_allclose(found.reward[1, 0], ended, atol=1e-5)
-    certain = numpy_pi_hat(algorithm.rule_params, at_ten, half + 0.49 * at_ten, on)[10]
+    certain = numpy_pi_hat(probed.rule_params, at_ten, half + 0.49 * at_ten, on)[10]
     np.testing.assert_allclose(found.probability[2, -1], certain, atol=1e-5)
-    credit = numpy_pi_hat(algorithm.rule_params, at_last, half, on)
-    credit = credit - numpy_pi_hat(algorithm.rule_params, 0 * on, half, on)
+    credit = numpy_pi_hat(probed.rule_params, at_last, half, on)
+    credit = credit - numpy_pi_hat(probed.rule_params, 0 * on, half, on)
     np.testing.assert_allclose(found.credit[0], credit, atol=1e-5)
     # A reward of 1 between values of 0 is k steps back worth (gamma lambda)^k.
     np.testing.assert_allclose(found.gae, (0.995 * 0.95) ** np.arange(19, -1, -1), rtol=1e-5)
@@ -89,6 +89,6 @@ class Constant(LPG):
 def test_no_evidence_measures_the_size_of_pi_hat():
     rule = Constant(hidden_size=2, prediction_size=3, embedding_size=2)
     found = probe_targets.no_evidence(
-        Algorithm("constant", rule, jnp.float32(-2.0)), jax.random.key(0), num_rows=4
+        FrozenRule(rule, jnp.float32(-2.0)), jax.random.key(0), num_rows=4
     )
     assert found == (2.0, 2.0, 4)

@@ -10,6 +10,7 @@ import pytest
 from gymnax.environments import environment, spaces
 
 from lpg.heads import Heads
+from lpg.learner import FrozenRule
 from lpg.rollout import rollout, start
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import LPGWithBaseline
@@ -146,7 +147,7 @@ def test_reward_scale_reaches_the_rule_but_not_the_figures():
 
 def test_baseline_head_is_asked_of_the_agent():
     rule = LPGWithBaseline(**vars(RULE))
-    algorithm = Algorithm("lpg", rule, rule.init(jax.random.key(0)))
+    algorithm = Algorithm("lpg", FrozenRule(rule, rule.init(jax.random.key(0))))
     task = make_task(algorithm, find_task("CartPole-v1"), Budget())
     assert task.agent.heads == Heads(logits=2, prediction=3, value=1)
 
@@ -169,7 +170,7 @@ def test_an_action_mask_holds_for_agents_and_the_random_policy(env):
 
 
 def test_algorithms_train_by_their_own_habits_unless_told_otherwise():
-    learned, cartpole = Algorithm("lpg", RULE, None), find_task("CartPole-v1")
+    learned, cartpole = Algorithm("lpg", FrozenRule(RULE, None)), find_task("CartPole-v1")
     assert setting(learned, cartpole, Budget()) == (400, (64, 0.995, 1.0))
     assert setting(a2c(), cartpole, Budget()) == (3200, (8, 0.99, 0.1))
     for algorithm in (learned, a2c()):
@@ -180,7 +181,7 @@ def test_algorithms_train_by_their_own_habits_unless_told_otherwise():
 
 def test_budgets_are_equal_steps_to_within_an_update():
     """100,000 steps: 78 updates of 64 x 20 are 99,840, 625 of A2C's 8 x 20 are 100,000."""
-    learned, cartpole = Algorithm("lpg", RULE, None), find_task("CartPole-v1")
+    learned, cartpole = Algorithm("lpg", FrozenRule(RULE, None)), find_task("CartPole-v1")
     budget = Budget(steps=100_000)
     assert setting(learned, cartpole, budget).updates == 78
     assert setting(a2c(), cartpole, budget).updates == 625

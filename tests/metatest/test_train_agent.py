@@ -1,4 +1,4 @@
-"""Fresh agents under a frozen rule: learning, independence of lives, and chunking."""
+"""Fresh agents under learners: learning, independence of lives, and chunking."""
 
 from dataclasses import dataclass, replace
 
@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lpg.learner import FrozenRule, LearnerState
+from lpg.rule import Hypers
 from lpg.rules.a2c import A2C
 from lpg.rules.lpg import LPG, LPGTargets
 from metatest import evaluate as evaluate_module
@@ -14,7 +16,7 @@ from metatest.algorithms import Algorithm, a2c
 from metatest.evaluate import Budget, evaluate, make_task
 from metatest.report.results import late_rewards
 from metatest.tasks import find_task
-from metatest.train_agent import Curve, train
+from metatest.train_agent import Curve, born, run_updates, train
 
 BUDGET = Budget(seeds=3, selection_seeds=1, steps=120 * 16 * 20, num_envs=16)
 
@@ -40,13 +42,50 @@ class Silent(LPG):
 
 def test_a_rule_that_asks_for_nothing_teaches_nothing():
     rule = Silent(hidden_size=4, prediction_size=5, embedding_size=2)
-    algorithm = Algorithm("silent", rule, ())
+    algorithm = Algorithm("silent", FrozenRule(rule, ()))
     task = make_task(algorithm, find_task("short"), BUDGET)
     curve = train(
         task, jax.random.key(0), np.full(4, 80.0), np.full(4, 1.0), 0.99, 60, num_points=1
     )
     # 4 lives x 16 environments x 1200 steps, at least 2,500 episodes of return +-1: 4.5 sigma.
     assert np.abs(np.nanmean(curve.episode_return)) < 0.09
+
+
+@dataclass(frozen=True, eq=False)
+class Attentive(FrozenRule):
+    """Carries the last trajectory it saw, and how often the oldest of a call was another one."""
+
+    num_trajectories: int = 2
+    fresh: int = 1
+
+    def init(self, key, agent):
+        del key
+        return LearnerState(agent, own=(jnp.full((4, 2), -1), jnp.int32(0), jnp.int32(0)))
+
+    def learn(self, body, optimizer, state, trajectories, hypers):
+        oldest, newest = (x.observation for x in trajectories)
+        last, others, calls = state.own
+        others = others + jnp.any(oldest != last)
+        state = super().learn(body, optimizer, state, trajectories[1:], hypers)
+        return state._replace(own=(newest, others, calls + 1))
+
+
+@pytest.mark.parametrize("fresh", [1, 2])
+def test_a_learner_gets_as_many_trajectories_as_it_asks_for_and_keeps_the_old(fresh):
+    learner = Attentive(A2C(), (), fresh=fresh)
+    budget = replace(BUDGET, num_envs=2, num_steps=3)
+    task = make_task(Algorithm("attentive", learner), find_task("long"), budget)
+    hypers = Hypers(*(jnp.full((3,), x) for x in (20.0, 0.5, 0.99)))
+    lives = jax.vmap(lambda key, own: born(task, key, own))(
+        jax.random.split(jax.random.key(0), 3), hypers
+    )
+    steps = jnp.sum(lives.rollout.env_state.time, axis=1)
+    lives, summary = jax.jit(lambda lives: run_updates(task, lives, jnp.int32(4)))(lives)
+    _, others, calls = lives.learner.own
+    assert calls.tolist() == [4, 4, 4]
+    # The first call's oldest is never one that was seen; later ones are, where they are kept.
+    assert others.tolist() == ([1, 1, 1] if fresh == 1 else [4, 4, 4])
+    assert len(lives.kept) == 2 - fresh and (steps > 0).all() == (fresh == 1)
 
 
 @pytest.fixture(scope="module")

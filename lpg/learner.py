@@ -1,0 +1,139 @@
+"""The `Learner` protocol: who owns the step from theta to theta', and what it carries.
+
+A learned rule, A2C and agents that tune themselves are all learners to those who train agents. They
+are written for one life; training loops vmap over lives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Float
+
+from lpg.agent import Body
+from lpg.heads import Heads
+from lpg.rows import inputs_to_rows, rows_to_lives
+from lpg.rule import Hypers, RuleInputs, RuleParams, Targets, UpdateRule, rule_inputs
+from lpg.trajectory import Trajectory
+from lpg.update import AgentState, agent_step
+
+
+class LearnerState(NamedTuple):
+    """What one life carries from update to update."""
+
+    agent: AgentState
+    own: Any  # the learner's alone; () where it carries nothing
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """`init` at a life's birth, then `learn` once an update; all methods are pure."""
+
+    @property
+    def num_trajectories(self) -> int:
+        """How many trajectories one call of `learn` takes, oldest first."""
+        ...
+
+    @property
+    def fresh(self) -> int:
+        """How many of them must be new; whoever trains keeps the others from the call before."""
+        ...
+
+    def heads(self, num_actions: int) -> Heads:
+        """The outputs that the agent needs."""
+        ...
+
+    def init(self, key: Array, agent: AgentState) -> LearnerState:
+        """The state of a newborn life whose agent is `agent`."""
+        ...
+
+    def learn(
+        self,
+        body: Body,
+        optimizer: optax.GradientTransformation,
+        state: LearnerState,
+        trajectories: Sequence[Trajectory],
+        hypers: Hypers,
+    ) -> LearnerState:
+        """theta to theta', from `num_trajectories` trajectories of the life's own making."""
+        ...
+
+    def trace(self, state: LearnerState) -> dict[str, Array]:
+        """Metaparameters in their units, scalars by name, for curves; {} where all is frozen."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenRule:
+    """An update rule whose parameters are what they are: LPG, LPG-V, A2C."""
+
+    rule: UpdateRule
+    rule_params: RuleParams
+
+    num_trajectories = 1
+    fresh = 1
+
+    def heads(self, num_actions: int) -> Heads:
+        return self.rule.heads(num_actions)
+
+    def init(self, key: Array, agent: AgentState) -> LearnerState:
+        del key
+        return LearnerState(agent, own=())
+
+    def learn(
+        self,
+        body: Body,
+        optimizer: optax.GradientTransformation,
+        state: LearnerState,
+        trajectories: Sequence[Trajectory],
+        hypers: Hypers,
+    ) -> LearnerState:
+        (trajectory,) = trajectories
+        inputs = self.inputs(body, state, trajectory, hypers.gamma)
+        targets = targets_by_rows(self.rule, self.rule_params, inputs)
+        agent = agent_step(self.rule, body, optimizer, state.agent, trajectory, targets, hypers)
+        return state._replace(agent=agent)
+
+    def inputs(
+        self, body: Body, state: LearnerState, trajectory: Trajectory, gamma: Float[Array, ""]
+    ) -> RuleInputs:
+        """What the rule reads, of the agent as it is now."""
+        outputs = body.outputs(state.agent.params, trajectory.observation)
+        return rule_inputs(outputs, trajectory, gamma)
+
+    def trace(self, state: LearnerState) -> dict[str, Array]:
+        del state
+        return {}
+
+
+def targets_by_rows(rule: UpdateRule, rule_params: RuleParams, inputs: RuleInputs) -> Targets:
+    """One life's targets, of a call that vmap over lives turns into one on the rows of all.
+
+    So the rule's matmuls stay as large as they can be. Lives that have parameters of their own are
+    called one by one, as vmap does. Not to be differentiated in reverse.
+    """
+
+    @custom_vmap
+    def call(rule_params: RuleParams, inputs: RuleInputs) -> Targets:
+        return rule.targets(rule_params, inputs)
+
+    @call.def_vmap
+    def call_of_lives(num_lives: int, batched: Any, rule_params: RuleParams, inputs: RuleInputs):
+        own_params, own_inputs = batched
+        if any(jax.tree.leaves(own_params)):
+            axes = jax.tree.map(lambda own: 0 if own else None, batched)
+            targets = jax.vmap(rule.targets, in_axes=tuple(axes))(rule_params, inputs)
+        else:
+            each = jax.tree.map(
+                lambda x, own: x if own else jnp.broadcast_to(x, (num_lives, *x.shape)),
+                inputs, own_inputs,
+            )  # fmt: skip
+            rows = call(rule_params, inputs_to_rows(each))
+            targets = jax.tree.map(lambda x: rows_to_lives(x, num_lives), rows)
+        return targets, jax.tree.map(lambda _: True, targets)
+
+    return call(rule_params, inputs)
