@@ -10,6 +10,7 @@ import optax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
+from lpg.platform import traced_for
 from lpg.rule import RuleParams, UpdateRule
 from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
@@ -104,11 +105,17 @@ class Engine:
         self.config = config
         self.cohorts = build_cohorts(rule, config) if cohorts is None else cohorts
         self.mesh = make_mesh(self.cohorts, devices)
-        self.num_chunks = num_chunks or choose_chunks(config, self.cohorts, self.mesh.size)
+        self.num_chunks = num_chunks or choose_chunks(
+            config, self.cohorts, self.mesh.size, self.platform
+        )
         self.meta_optimizer = meta_optimizer(config)
         shard = partial(jax.shard_map, mesh=self.mesh, check_vma=False)
-        init = shard(self._init, in_specs=REPLICATED, out_specs=SPECS)
-        run = shard(self._run, in_specs=(SPECS, REPLICATED), out_specs=(SPECS, REPLICATED))
+        init = shard(traced_for(self.platform, self._init), in_specs=REPLICATED, out_specs=SPECS)
+        run = shard(
+            traced_for(self.platform, self._run),
+            in_specs=(SPECS, REPLICATED),
+            out_specs=(SPECS, REPLICATED),
+        )
         self.init = jax.jit(init)
         # The carry is donated: the state passed in must not be used again.
         self.run = jax.jit(run, donate_argnums=0)
@@ -138,7 +145,7 @@ class Engine:
         """`run`, compiled ahead of time: called alike, by itself only, and it says what memory it
         needs."""
         lowered = self.run.lower(self.like(), jnp.int32(1))
-        return lowered.compile(compiler_options(self.mesh.devices.flat[0].platform))
+        return lowered.compile(compiler_options(self.platform))
 
     def place(self, state: EngineState) -> EngineState:
         """A restored state, laid over the devices; it may come from any number of them."""
@@ -148,6 +155,11 @@ class Engine:
         """The state's shapes, dtypes and places."""
         shapes = jax.eval_shape(self.init, jax.random.key(0))
         return describe(shapes, self.mesh, SPECS)
+
+    @property
+    def platform(self) -> str:
+        """Of the mesh's devices, which need not be here: programs are chosen by it."""
+        return self.mesh.devices.flat[0].platform
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lpg.heads import AgentOutputs, action_log_prob, entropy
+from lpg.platform import traced_for
 from lpg.rule import RuleParams, UpdateRule
 from lpg.update import AgentState
 from metatrain.cohort import Cohort
@@ -50,8 +51,9 @@ class Validation:
         self.config = replace(config, num_updates=1, unearned_cost=0.0, remat=False)
         self.cohorts = tuple(map(self._cohort, cohorts))
         mesh = make_mesh(self.cohorts)
+        live = traced_for(mesh.devices.flat[0].platform, self._live)
         shared = jax.shard_map(
-            self._live, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED, check_vma=False
+            live, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED, check_vma=False
         )
         self._program = jax.jit(shared)
 

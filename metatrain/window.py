@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.network.lstm import SAVED
+from lpg.platform import platform
 from lpg.rollout import EpisodeSummary, RolloutState, rollout
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.trajectory import Trajectory
@@ -146,7 +147,7 @@ def recompute(config: MetaTrainConfig, cohorts: tuple[Cohort, ...]) -> bool:
     if config.remat is not None:
         return config.remat
     boards = any(getattr(cohort.agent, "conv_features", ()) for cohort in cohorts)
-    return boards or jax.default_backend() != "cpu"
+    return boards or platform() != "cpu"
 
 
 def lifetime_inputs(

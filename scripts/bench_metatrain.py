@@ -94,7 +94,7 @@ def measure(benchmark: Benchmark) -> dict:
     matmul = max(matmul, matmul_rate(config.rule.hidden_size))
     # The two LSTM matmuls forward, twice backward, and once more where gates are computed again:
     # always on CPU, with remat elsewhere.
-    passes = 4 if jax.default_backend() == "cpu" or recompute(config, engine.cohorts) else 3
+    passes = 4 if engine.platform == "cpu" or recompute(config, engine.cohorts) else 3
     flops = passes * 2 * (6 + config.rule.hidden_size) * 4 * config.rule.hidden_size
     interactions = config.interactions_per_meta_step
     memory = jax.local_devices()[0].memory_stats() or {}

@@ -101,7 +101,7 @@ def main() -> None:
                 calls[name] += 1
     # A CPU's threads also record what runs the program; an accelerator's streams only kernels,
     # some under names of their own.
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = engine.platform == "cpu"
     kernels = Counter({x: spent[x] for x in spent if x in source_of or not on_cpu})
     total, rest = kernels.total(), spent.total() - kernels.total()
     print(f"Of a meta-step, over all threads or streams: {total:.1f} ms in {len(kernels)} kernels,")

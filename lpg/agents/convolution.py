@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float
 
+from lpg.platform import platform
+
 
 @jax.custom_vjp
 def convolve(
@@ -83,11 +85,11 @@ def _reversed(kernel: Float[Array, "3 3 c f"]) -> Float[Array, "3 3 f c"]:
 
 
 def _one_at_a_time_on_cpu(function: Callable[..., Array]) -> Callable[..., Array]:
-    return sequential_vmap(function) if jax.default_backend() == "cpu" else function
+    return sequential_vmap(function) if platform() == "cpu" else function
 
 
 def _convolve(kernel: Array, x: Array) -> Array:
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         dims = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
     return (_views(x) @ kernel.reshape((-1, kernel.shape[-1]))).reshape((*x.shape[:3], -1))

@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from lpg.network.lstm import LSTMWeights
+from lpg.platform import platform
 
 BLOCK = 256  # rows of one block: gates of 256 units, their gradients and all weights take 8 MB
 
@@ -58,7 +59,7 @@ def _save(weights: LSTMWeights, inputs: Array, not_done: Array, dtype: DTypeLike
             jax.ShapeDtypeStruct((num_steps, rows, size), jnp.float32),
         ],
         scratch_shapes=[pltpu.VMEM((block, size), jnp.float32)] * 2,
-        interpret=jax.default_backend() != "tpu",
+        interpret=platform() != "tpu",
     )(x, keep, *_narrow(weights, dtype))
     saved = (weights, inputs, not_done, hidden, cell)
     return hidden[:, : inputs.shape[1]], saved
@@ -112,7 +113,7 @@ def _backward(dtype: DTypeLike, saved, hidden_bar: Array):
             jax.ShapeDtypeStruct((1, 4 * size), jnp.float32),
         ],
         scratch_shapes=[pltpu.VMEM((block, size), jnp.float32)] * 2,
-        interpret=jax.default_backend() != "tpu",
+        interpret=platform() != "tpu",
     )(bar, x, keep, hidden, cell, cell, *_narrow(weights, dtype))
     weights_bar = LSTMWeights(wx_bar, wh_bar, bias_bar[0])
     weights_bar = jax.tree.map(lambda g, w: g.astype(w.dtype), weights_bar, weights)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from lpg.heads import Heads
+from lpg.platform import platform
 from lpg.rule import RuleInputs, RuleParams
 
 HeadActivation = Literal["relu", "none"]  # between the LSTM and its heads
@@ -41,15 +41,15 @@ class StoredArchitecture:
                 raise ValueError(
                     f"{field} must be one of {', '.join(get_args(literal))}, got {choice!r}."
                 )
-        if self.fused_lstm and jax.default_backend() != "tpu":
+        if self.fused_lstm and platform() != "tpu":
             raise ValueError(
-                f"fused_lstm is a kernel for TPUs, and JAX found {jax.default_backend()!r} here; "
+                f"fused_lstm is a kernel for TPUs, and the platform here is {platform()!r}; "
                 "leave it out."
             )
 
     def layout(self) -> dict[str, Any]:
-        """The network's `head_activation`, `dtype` and `lstm` on JAX's default backend."""
-        on_cpu = jax.default_backend() == "cpu"
+        """The network's `head_activation`, `dtype` and `lstm`, by the platform at hand."""
+        on_cpu = platform() == "cpu"
         narrow = self.precision == "bfloat16" or (self.precision == "auto" and not on_cpu)
         plain = "feature_major" if on_cpu else "scan"
         return {

@@ -19,7 +19,9 @@ def possible_chunks(cohorts: tuple[Cohort, ...], num_devices: int) -> list[int]:
     return [n for n in range(1, min(shares) + 1) if all(share % n == 0 for share in shares)]
 
 
-def choose_chunks(config: MetaTrainConfig, cohorts: tuple[Cohort, ...], num_devices: int) -> int:
+def choose_chunks(
+    config: MetaTrainConfig, cohorts: tuple[Cohort, ...], num_devices: int, platform: str
+) -> int:
     """The smallest number with chunks of at most `lifetimes_per_chunk`.
 
     Where that is None: 1, but for tables on a CPU as many as make chunks fit for its caches.
@@ -27,7 +29,7 @@ def choose_chunks(config: MetaTrainConfig, cohorts: tuple[Cohort, ...], num_devi
     share = sum(cohort.num_lifetimes for cohort in cohorts) // num_devices
     possible = possible_chunks(cohorts, num_devices)
     asked = config.lifetimes_per_chunk
-    if asked is None and not (all_tables(cohorts) and jax.default_backend() == "cpu"):
+    if asked is None and not (all_tables(cohorts) and platform == "cpu"):
         return 1
     most = CPU_ROWS // config.num_envs if asked is None else asked
     enough = [n for n in possible if share // n <= most]

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from lpg.agents.convolution import Conv3x3, DenseOnBoards, convolve, correlate
+from lpg.platform import for_platform
 
 SIZES = [(1, 1, 1, 1, 1), (3, 5, 4, 2, 6), (2, 3, 7, 5, 3), (2, 11, 11, 4, 4)]  # n, h, w, c, f
 
 
 @pytest.fixture(params=["cpu", "gpu"])
-def backend(request, monkeypatch):
+def backend(request):
     """The programs for either, both run here."""
-    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+    with for_platform(request.param):
+        yield
 
 
 def reference(kernel, x):

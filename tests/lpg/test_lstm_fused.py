@@ -10,6 +10,7 @@ from lpg.network import lstm_fused as module
 from lpg.network.lstm import LSTMWeights, lstm_scan
 from lpg.network.lstm_fused import lstm_fused
 from lpg.network.rule_network import LPGNetwork
+from lpg.platform import for_platform
 from lpg.rule import RuleInputs
 from lpg.rules.lpg import LPG
 
@@ -83,9 +84,8 @@ def test_the_network_with_it_is_the_same_network():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_lowers_for_tpu_at_published_size(dtype, monkeypatch):
+def test_lowers_for_tpu_at_published_size(dtype):
     """960 lifetimes of 64 environments, 256 units: forward and backward are one kernel each."""
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     size, num_steps, rows = 256, 20, 61_440
     shapes = (
         LSTMWeights((N, 4 * size), (size, 4 * size), (4 * size,)),
@@ -96,7 +96,8 @@ def test_lowers_for_tpu_at_published_size(dtype, monkeypatch):
         for x in shapes
     ]
     program = jax.jit(lambda *args: values_and_gradients(lstm_fused, args, dtype))
-    text = export.export(program, platforms=["tpu"])(*specs).mlir_module()
+    with for_platform("tpu"):
+        text = export.export(program, platforms=["tpu"])(*specs).mlir_module()
     assert text.count("tpu_custom_call") == 2
     assert "stablehlo.while" not in text
 

@@ -9,7 +9,7 @@ import pytest
 
 from lpg.files.storage import save_rule
 from lpg.rules.lpg import LPG
-from metatest.cli import main
+from metatest.cli import SUBCOMMANDS, main
 
 RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)
 
@@ -92,11 +92,11 @@ def test_unwritable_run_directory(rule_file, tmp_path, monkeypatch, capsys):
     assert "choose another --run-dir" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["report", "probe", "rules"])
-def test_a_subcommand_gets_the_other_arguments_and_its_code_is_the_commands(monkeypatch, name):
+@pytest.mark.parametrize(("name", "module"), SUBCOMMANDS.items())
+def test_a_subcommand_gets_the_other_arguments_and_its_code_is_its_own(monkeypatch, name, module):
     seen = []
     planted = SimpleNamespace(main=lambda arguments: seen.append(arguments) or 7)
-    monkeypatch.setitem(sys.modules, f"metatest.{name}_cli", planted)
+    monkeypatch.setitem(sys.modules, module, planted)
     with pytest.raises(SystemExit) as caught:
         run(monkeypatch, name, "--rule", "x")
     assert (caught.value.code, seen) == (7, [["--rule", "x"]])

@@ -65,10 +65,9 @@ def test_cpus_take_tables_as_their_caches_like(engines, monkeypatch):
     tables, networks = ((c,) for c in engines[1].cohorts)  # 6 lifetimes of 4 environments
     for rows, expected in [(24, 1), (23, 2), (12, 2), (8, 3), (1, 6)]:
         monkeypatch.setattr(chunks, "CPU_ROWS", rows)
-        assert choose_chunks(CONFIG, tables, 1) == expected
-    assert choose_chunks(CONFIG, networks, 1) == 1
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert choose_chunks(CONFIG, tables, 1) == 1
+        assert choose_chunks(CONFIG, tables, 1, "cpu") == expected
+    assert choose_chunks(CONFIG, networks, 1, "cpu") == 1
+    assert choose_chunks(CONFIG, tables, 1, "gpu") == 1
 
 
 def test_the_chunks_asked_for(engines):
@@ -76,8 +75,8 @@ def test_the_chunks_asked_for(engines):
     assert possible_chunks(cohorts, 1) == [1, 2, 3, 6] and possible_chunks(cohorts, 2) == [1, 3]
     for wanted, expected in [(None, 1), (99, 1), (12, 1), (11, 2), (6, 2), (5, 3), (2, 6)]:
         config = dataclasses.replace(CONFIG, lifetimes_per_chunk=wanted)
-        assert choose_chunks(config, cohorts, 1) == expected
+        assert choose_chunks(config, cohorts, 1, "cpu") == expected
     with pytest.raises(UnevenLifetimesError, match="can be here is 2"):
-        choose_chunks(dataclasses.replace(CONFIG, lifetimes_per_chunk=1), cohorts, 1)
+        choose_chunks(dataclasses.replace(CONFIG, lifetimes_per_chunk=1), cohorts, 1, "cpu")
     with pytest.raises(ValueError, match="at least 1"):
         dataclasses.replace(CONFIG, lifetimes_per_chunk=0)

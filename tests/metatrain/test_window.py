@@ -9,6 +9,7 @@ import pytest
 from tiny import TINY, unbounded
 
 from envs.suite import SUITE
+from lpg.platform import for_platform
 from lpg.rule import RuleInputs
 from metatrain import window as window_module
 from metatrain.cohort import build_cohorts, make_cohort
@@ -103,7 +104,7 @@ def window_module_stack(name):
     return stack((name,))
 
 
-def test_a_cpu_recomputes_where_agents_have_convolutions(monkeypatch):
+def test_a_cpu_recomputes_where_agents_have_convolutions():
     def recomputed(*envs, **changed):
         config = dataclasses.replace(TINY, envs=envs, lifetimes=len(envs), **changed)
         return recompute(config, build_cohorts(config.rule, config))
@@ -111,8 +112,8 @@ def test_a_cpu_recomputes_where_agents_have_convolutions(monkeypatch):
     assert not recomputed("long", "dense") and not recomputed("long", "rand_small", "distractor")
     assert recomputed("long", "rand_dense")
     assert recomputed("long", remat=True) and not recomputed("rand_dense", remat=False)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert recomputed("long") and recomputed("rand_small")
+    with for_platform("gpu"):
+        assert recomputed("long") and recomputed("rand_small")
 
 
 def test_layout_of_lifetimes_does_not_matter():
