@@ -15,6 +15,8 @@ Action = Array | int | None  # None where no action led to the state
 
 @struct.dataclass
 class DelayedChainParams(environment.EnvParams):
+    """Lengths that lifetimes may have, and this lifetime's own."""
+
     min_length: Any = 5  # range that a lifetime's chain length is drawn from
     max_length: Any = 30
     length: Any = 30  # steps of an episode in this lifetime
@@ -24,6 +26,8 @@ class DelayedChainParams(environment.EnvParams):
 
 @struct.dataclass
 class DelayedChainState(environment.EnvState):
+    """Where an episode is, and what decides its outcome."""
+
     time: Any  # i32
     correct_action: Any  # of this episode
     chose_correctly: Any  # 0 before the first action
@@ -48,10 +52,12 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
 
     @property
     def name(self) -> str:
+        """One for all lengths, noisy or not."""
         return "DelayedChain"
 
     @property
     def num_actions(self) -> int:
+        """Two, of which each episode wants one at its first step."""
         return 2
 
     @property
@@ -61,6 +67,7 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
 
     @property
     def default_params(self) -> DelayedChainParams:
+        """The longest chain that there is room for; `sample_params` draws others."""
         return DelayedChainParams(
             min_length=jnp.int32(self.min_length),
             max_length=jnp.int32(self.max_length),
@@ -75,6 +82,7 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         return dataclasses.replace(params, length=length, max_steps_in_episode=length)
 
     def action_mask(self, params: DelayedChainParams) -> Array:
+        """bool [2]: both actions are valid."""
         del params
         return jnp.ones((2,), bool)
 
@@ -83,6 +91,7 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         return state.correct_action
 
     def count_states(self, params: DelayedChainParams) -> Array:
+        """4L - 2 for this lifetime's own L, where `num_states` holds the longest chain."""
         return 4 * params.length - 2
 
     def step_env(
@@ -164,13 +173,16 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         return jnp.zeros_like(state.time, bool)
 
     def is_terminated(self, state: DelayedChainState, params: DelayedChainParams) -> Array:
+        """After L steps, whatever was done."""
         return state.time >= params.length
 
     def action_space(self, params: DelayedChainParams | None = None) -> spaces.Discrete:
+        """Two actions, whatever the params."""
         del params
         return spaces.Discrete(2)
 
     def observation_space(self, params: DelayedChainParams) -> spaces.Space:
+        """Indices of the longest chain's states, so that the size is static."""
         del params
         return spaces.Discrete(self.num_states)
 
@@ -180,10 +192,12 @@ class DistractorChain(DelayedChain):
 
     @property
     def name(self) -> str:
+        """Not DelayedChain's: the observations differ."""
         return "DistractorChain"
 
     @property
     def num_states(self) -> int:
+        """Raises AttributeError, so that `getattr` falls back to its default."""
         raise AttributeError("The distractor chain's observations are bits, not state indices.")
 
     def observe(
@@ -193,6 +207,7 @@ class DistractorChain(DelayedChain):
         action: Action,
         params: DelayedChainParams,
     ) -> Array:
+        """u8 [22]: the two bits that matter, then the state's noise word from its lowest bit."""
         del key, action, params
         relevant = jnp.stack([1 - state.correct_action, state.chose_correctly])
         shifts = jnp.arange(NUM_NOISE_BITS, dtype=jnp.uint32)
@@ -200,5 +215,6 @@ class DistractorChain(DelayedChain):
         return jnp.concatenate([relevant.astype(jnp.uint8), noise.astype(jnp.uint8)])
 
     def observation_space(self, params: DelayedChainParams) -> spaces.Space:
+        """A box of 22 bits."""
         del params
         return spaces.Box(0, 1, (2 + NUM_NOISE_BITS,), dtype=jnp.uint8)

@@ -19,9 +19,11 @@ class FreeCells(NamedTuple):
     cumulative: Array  # i32 [cells], free cells up to and including each
 
     def rank(self, cell: Array) -> Array:
+        """The place of a free cell among the free ones, from 0."""
         return self.cumulative[cell] - 1
 
     def cell(self, rank: Array) -> Array:
+        """The inverse of `rank`: one comparison with every cell, and no search."""
         return jnp.sum(self.cumulative <= rank, dtype=jnp.int32)
 
     def draw(self, uniform: Array, taken: tuple[Array, ...] = ()) -> Array:

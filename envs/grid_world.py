@@ -52,14 +52,17 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
 
     @property
     def name(self) -> str:
+        """The class's own, whatever the sizes."""
         return type(self).__name__
 
     @property
     def num_actions(self) -> int:
+        """Static and padded: an instance may have fewer (`action_mask`)."""
         return self._num_actions
 
     @property
     def default_params(self) -> GridWorldParams:
+        """What the world was built with; raises ValueError where that was nothing."""
         if self._params is None:
             raise ValueError("A padded grid world has no default params; take them from the suite.")
         return self._params
@@ -137,7 +140,15 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
     # What the two kinds of worlds differ in.
     num_draws: int
 
-    def _respawn(self, uniforms, agent_cell, state, hit, absent_before, params):
+    def _respawn(
+        self,
+        uniforms: Array,
+        agent_cell: Array,
+        state: GridWorldState,
+        hit: Array,
+        absent_before: Array,
+        params: GridWorldParams,
+    ) -> tuple[Array, Array]:
         """New object cells, and which objects come back at this step."""
         raise NotImplementedError
 
@@ -148,4 +159,5 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
     def observe(
         self, key: Array | None, state: GridWorldState, action: Action, params: GridWorldParams
     ) -> Array:
+        """A state as its kind of world shows it; neither key nor action matters."""
         raise NotImplementedError

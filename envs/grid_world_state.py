@@ -25,6 +25,8 @@ class GridWorldParams(environment.EnvParams):
 
 @struct.dataclass
 class GridWorldState(environment.EnvState):
+    """The agent and N objects at one step; padded objects are never present."""
+
     time: Any  # i32
     agent_cell: Any  # i32
     object_cell: Any  # i32 [N]

@@ -19,12 +19,22 @@ class RandomGridWorld(GridWorld):
 
     @property
     def num_draws(self) -> int:
+        """Two an object: whether it comes back, and where."""
         return 2 * self.num_objects
 
     def sample_params(self, key: Array, params: GridWorldParams) -> GridWorldParams:
+        """Only the action set lasts a lifetime; cells last an episode."""
         return self.sample_action_set(key, params)
 
-    def _respawn(self, uniforms, agent_cell, state, hit, absent_before, params):
+    def _respawn(
+        self,
+        uniforms: Array,
+        agent_cell: Array,
+        state: GridWorldState,
+        hit: Array,
+        absent_before: Array,
+        params: GridWorldParams,
+    ) -> tuple[Array, Array]:
         """Objects come back on random cells that hold neither the agent nor another object."""
         # Two draws an object, side by side, so that padding leaves the others' draws alone.
         chance, place = uniforms.reshape((self.num_objects, 2)).T
@@ -49,6 +59,7 @@ class RandomGridWorld(GridWorld):
         return self.reset_with(self.draw_reset(key), params)
 
     def draw_reset(self, key: Array) -> Array:
+        """One uniform for the agent's cell, then one for each object's."""
         return jax.random.uniform(key, (1 + self.num_objects,), jnp.float32)
 
     def reset_with(self, uniforms: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
@@ -67,6 +78,7 @@ class RandomGridWorld(GridWorld):
     def observe(
         self, key: Array | None, state: GridWorldState, action: Action, params: GridWorldParams
     ) -> Array:
+        """u8 [1 + types, H, W], by the padded number of types."""
         del key, action
         cells = jnp.arange(self.num_cells, dtype=jnp.int32)[None]
         kinds = jnp.arange(self.num_types, dtype=jnp.int32)[:, None]
@@ -79,6 +91,7 @@ class RandomGridWorld(GridWorld):
         return planes.reshape((1 + self.num_types, self.height, self.width))
 
     def observation_space(self, params: GridWorldParams) -> spaces.Box:
+        """A box of bits, in as many planes as `observe` fills."""
         del params
         shape = (1 + self.num_types, self.height, self.width)
         return spaces.Box(0, 1, shape, dtype=jnp.uint8)

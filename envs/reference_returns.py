@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 
 class ReferenceReturn(NamedTuple):
+    """Undiscounted returns per episode of an environment's instances, on average."""
+
     random: float  # uniform policy
     best: float
     how: str  # where `best` comes from

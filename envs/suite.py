@@ -28,11 +28,14 @@ class GridSpec:
 
     @property
     def num_objects(self) -> int:
+        """Objects of all types together."""
         return sum(count for count, *_ in self.objects)
 
 
 @dataclass(frozen=True)
 class ChainSpec:
+    """A delayed chain; a lifetime's length is uniform over the range, ends included."""
+
     min_length: int
     max_length: int
     noisy: bool = False

@@ -17,10 +17,12 @@ class TabularGridWorld(GridWorld):
 
     @property
     def num_draws(self) -> int:
+        """One an object: whether it comes back, always on its own cell."""
         return self.num_objects
 
     @property
     def num_states(self) -> int:
+        """Rows of a table; by default for every cell with every set of objects."""
         return self._num_states or self.num_cells * 2**self.num_objects
 
     def count_states(self, params: GridWorldParams) -> Array:
@@ -36,7 +38,15 @@ class TabularGridWorld(GridWorld):
         params = dataclasses.replace(params, object_cell=cells)
         return self.sample_action_set(key_actions, params)
 
-    def _respawn(self, uniforms, agent_cell, state, hit, absent_before, params):
+    def _respawn(
+        self,
+        uniforms: Array,
+        agent_cell: Array,
+        state: GridWorldState,
+        hit: Array,
+        absent_before: Array,
+        params: GridWorldParams,
+    ) -> tuple[Array, Array]:
         return state.object_cell, absent_before & (uniforms < params.p_respawn)
 
     def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
@@ -44,6 +54,7 @@ class TabularGridWorld(GridWorld):
         return self.reset_with(self.draw_reset(key), params)
 
     def draw_reset(self, key: Array) -> Array:
+        """One uniform, for the agent's cell."""
         return jax.random.uniform(key, (), jnp.float32)
 
     def reset_with(self, uniform: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
@@ -60,6 +71,7 @@ class TabularGridWorld(GridWorld):
     def observe(
         self, key: Array | None, state: GridWorldState, action: Action, params: GridWorldParams
     ) -> Array:
+        """i32 index; n is the instance's own number of objects, bit i is for object i."""
         del key, action
         num_objects = jnp.sum(params.object_valid, dtype=jnp.int32)
         place_values = jnp.left_shift(1, jnp.arange(self.num_objects, dtype=jnp.int32))
@@ -67,5 +79,6 @@ class TabularGridWorld(GridWorld):
         return (state.agent_cell << num_objects) + bits
 
     def observation_space(self, params: GridWorldParams) -> spaces.Discrete:
+        """Indices of the padded world's states, so that the size is static."""
         del params
         return spaces.Discrete(self.num_states)

@@ -16,6 +16,7 @@ class Heads(NamedTuple):
 
     @property
     def total(self) -> int:
+        """Width of the agent's output vector."""
         return self.logits + self.prediction + self.value
 
 

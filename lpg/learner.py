@@ -78,9 +78,11 @@ class FrozenRule:
     fresh = 1
 
     def heads(self, num_actions: int) -> Heads:
+        """As the rule asks."""
         return self.rule.heads(num_actions)
 
     def init(self, key: Array, agent: AgentState) -> LearnerState:
+        """Nothing is carried beside the agent; the key is not used."""
         del key
         return LearnerState(agent, own=())
 
@@ -92,6 +94,7 @@ class FrozenRule:
         trajectories: Sequence[Trajectory],
         hypers: Hypers,
     ) -> LearnerState:
+        """One `agent_step` towards the rule's targets on the only trajectory."""
         (trajectory,) = trajectories
         inputs = self.inputs(body, state, trajectory, hypers.gamma)
         targets = targets_by_rows(self.rule, self.rule_params, inputs)
@@ -106,6 +109,7 @@ class FrozenRule:
         return rule_inputs(outputs, trajectory, gamma)
 
     def trace(self, state: LearnerState) -> dict[str, Array]:
+        """Empty: the rule never changes."""
         del state
         return {}
 
@@ -122,7 +126,9 @@ def targets_by_rows(rule: UpdateRule, rule_params: RuleParams, inputs: RuleInput
         return rule.targets(rule_params, inputs)
 
     @call.def_vmap
-    def call_of_lives(num_lives: int, batched: Any, rule_params: RuleParams, inputs: RuleInputs):
+    def call_of_lives(
+        num_lives: int, batched: Any, rule_params: RuleParams, inputs: RuleInputs
+    ) -> tuple[Targets, Any]:
         own_params, own_inputs = batched
         if any(jax.tree.leaves(own_params)):
             axes = jax.tree.map(lambda own: 0 if own else None, batched)

@@ -24,7 +24,7 @@ def scale_by_adam_constant_root(
     """
     adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
 
-    def update(updates, state, params=None):
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, optax.ScaleByAdamState]:
         del params
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
         nu = optax.tree.update_moment_per_elem_norm(

@@ -11,6 +11,8 @@ from lpg.trajectory import Trajectory
 
 
 class RolloutState(NamedTuple):
+    """Where B environments are, between one rollout and the next."""
+
     env_state: Any  # gymnax EnvState with leading axis B
     observation: Shaped[Array, "B *obs"]
     episode_return: Float[Array, "B"]  # of the running episodes, undiscounted
@@ -74,7 +76,7 @@ def step_and_reset(
     done = jnp.logical_or(terminated, truncated)
     observation_reset, state_reset = reset(draws.reset, env_params)
 
-    def select(fresh, current):
+    def select(fresh: Any, current: Any) -> Any:
         return jax.tree.map(lambda a, b: jax.lax.select(done, a, b), fresh, current)
 
     return (
@@ -107,7 +109,7 @@ def rollout(
     draws = jax.tree.map(lambda x: x.reshape((num_steps, num_envs, *x.shape[1:])), draws)
     vmapped_step = jax.vmap(step_and_reset, in_axes=(None, 0, 0, 0, None))
 
-    def step(carry: RolloutState, x):
+    def step(carry: RolloutState, x: tuple[Array, Draws]) -> tuple[RolloutState, tuple[Array, ...]]:
         uniform, drawn = x
         action = sample_action(jax.lax.stop_gradient(policy(carry.observation)), uniform)
         observation, env_state, reward, terminated, truncated = vmapped_step(

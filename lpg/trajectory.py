@@ -17,4 +17,5 @@ class Trajectory(NamedTuple):
 
     @property
     def done(self) -> Bool[Array, "T B"]:
+        """Whether the episode ended with the step, for either reason."""
         return self.terminated | self.truncated

@@ -9,12 +9,11 @@ from typing import Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lpg.files.storage import RuleFile, load_rule
 from lpg.rules.learned import Precision
 from lpg.runs.checkpoint import CheckpointError
-from lpg.runs.compilation_cache import enable_compilation_cache
+from lpg.runs.command import enable_compilation_cache, fail, progress
 from metatest.algorithms import Algorithm, choose
 from metatest.atari.env import check_installed
 from metatest.atari.games import resolve
@@ -109,7 +108,7 @@ def main() -> None:
         for spec, algorithm in product(specs, algorithms):
             make_task(algorithm, spec, budget)  # what cannot be is refused at once
     except ValueError as error:
-        sys.exit(_fail(error, 2))
+        sys.exit(fail("metatest", error, 2))
     enable_compilation_cache()
     try:
         command.run_dir.mkdir(parents=True, exist_ok=True)
@@ -124,14 +123,14 @@ def main() -> None:
         console.print("Saved; run the same command to go on.")
         return
     except ValueError as error:
-        sys.exit(_fail(error, 2))
+        sys.exit(fail("metatest", error, 2))
     except (FloatingPointError, CheckpointError) as error:
-        sys.exit(_fail(error, 1))
+        sys.exit(fail("metatest", error, 1))
     except OSError as error:
         sentence = (
             f"Cannot write to {command.run_dir} ({error.strerror}); choose another --run-dir."
         )
-        sys.exit(_fail(sentence, 1))
+        sys.exit(fail("metatest", sentence, 1))
     console.print(as_table(report))
     console.print(f"Report: {command.run_dir / 'report.html'}")
 
@@ -154,21 +153,12 @@ def _evaluate_all(
     budget: Budget,
     console: Console,
 ) -> None:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=total_updates(algorithms, specs, budget))
+    with progress(console) as shown:
+        bar = shown.add_task("", total=total_updates(algorithms, specs, budget))
         for spec in specs:
             for algorithm in algorithms:
-                progress.update(bar, description=f"{spec.name} {algorithm.name}")
-                result = evaluate(algorithm, spec, budget, lambda n: progress.advance(bar, n))
+                shown.update(bar, description=f"{spec.name} {algorithm.name}")
+                result = evaluate(algorithm, spec, budget, lambda n: shown.advance(bar, n))
                 append_result(run_dir, result)
             # After each environment, so that an interrupted run has its report.
             write_report(run_dir, [run_dir])
-
-
-def _fail(error: Exception | str, code: int) -> int:
-    print(f"metatest: {error}", file=sys.stderr)
-    return code

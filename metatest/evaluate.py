@@ -14,7 +14,7 @@ from lpg.optimizers import make_optimizer
 from metatest.algorithms import Algorithm
 from metatest.report.results import Result, late_returns, late_rewards, with_none
 from metatest.selection import choose_arm
-from metatest.tasks import META_TRAINING, Habit, TaskSpec, random_return
+from metatest.tasks import META_TRAINING, TaskSpec, TrainingSettings, random_return
 from metatest.train_agent import Task, train
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
@@ -33,7 +33,7 @@ class Budget:
     reward_scale: float | None = None
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("seeds", "selection_seeds", "num_envs", "num_steps", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -44,31 +44,31 @@ class Budget:
             raise ValueError(f"reward_scale must be positive, got {self.reward_scale}.")
 
 
-class Setting(NamedTuple):
+class Plan(NamedTuple):
     """What a budget comes to for an algorithm on a task."""
 
     updates: int
-    habit: Habit
+    settings: TrainingSettings
 
 
-def setting(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Setting:
-    """The habits of `algorithm` where the budget says nothing, and as many updates as its steps.
+def plan(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Plan:
+    """The settings of `algorithm` where the budget says nothing, and as many updates as its steps.
 
-    Algorithms of different habits differ by at most an update's steps, by rounding to the nearest.
-    Raises ValueError where a life is shorter than one update.
+    Algorithms of different settings differ by at most an update's steps, by rounding to the
+    nearest. Raises ValueError where a life is shorter than one update.
     """
-    habit = META_TRAINING if algorithm.meta_trained else spec.actor_critic
-    given = {name: getattr(budget, name) for name in Habit._fields}
-    habit = habit._replace(**{name: x for name, x in given.items() if x is not None})
+    settings = META_TRAINING if algorithm.meta_trained else spec.actor_critic
+    given = {name: getattr(budget, name) for name in TrainingSettings._fields}
+    settings = settings._replace(**{name: x for name, x in given.items() if x is not None})
     steps = spec.lifetime_steps if budget.steps is None else budget.steps
-    each = habit.num_envs * budget.num_steps
+    each = settings.num_envs * budget.num_steps
     if steps < each:
         raise ValueError(
             f"{steps:,} steps are less than one update of {algorithm.name} on {spec.name} "
-            f"({habit.num_envs} environments x {budget.num_steps} steps = {each:,}); raise "
+            f"({settings.num_envs} environments x {budget.num_steps} steps = {each:,}); raise "
             "--steps, or lower --num-envs or --num-steps."
         )
-    return Setting(round(steps / each), habit)
+    return Plan(round(steps / each), settings)
 
 
 def evaluate(
@@ -79,13 +79,13 @@ def evaluate(
 ) -> Result:
     """Choose the best arm on `selection_seeds`, then train `seeds` fresh agents with it."""
     task = make_task(algorithm, spec, budget)
-    num_updates, habit = setting(algorithm, spec, budget)
+    num_updates, settings = plan(algorithm, spec, budget)
     key = jax.random.fold_in(jax.random.key(budget.seed), _stable_hash(spec.name))
     arms = list(product(spec.learning_rates, spec.kl_costs))
     repeated = np.repeat(np.array(arms, np.float32), budget.selection_seeds, axis=0)
     curve = train(
         task, jax.random.fold_in(key, SELECTION), repeated[:, 0], repeated[:, 1],
-        habit.gamma, num_updates, on_progress=on_progress,
+        settings.gamma, num_updates, on_progress=on_progress,
         # All arms meet the same worlds: an easy one must not make its arm look good.
         seeds=np.tile(np.arange(budget.selection_seeds), len(arms)),
     )  # fmt: skip
@@ -98,7 +98,7 @@ def evaluate(
     learning_rate, kl_cost = arms[choice.best]
     curve = train(
         task, jax.random.fold_in(key, REPORT), np.full(budget.seeds, learning_rate),
-        np.full(budget.seeds, kl_cost), habit.gamma, num_updates, on_progress=on_progress,
+        np.full(budget.seeds, kl_cost), settings.gamma, num_updates, on_progress=on_progress,
     )  # fmt: skip
     chance = spec.random_return
     if chance is None:
@@ -109,7 +109,7 @@ def evaluate(
         algorithm=algorithm.name,
         learning_rate=learning_rate,
         kl_cost=kl_cost,
-        **habit._asdict(),
+        **settings._asdict(),
         selection=[
             [*arm, with_none(mean), with_none(error)]
             for arm, mean, error in zip(arms, choice.mean, choice.error, strict=True)
@@ -117,7 +117,7 @@ def evaluate(
         selection_metric=choice.metric,
         diverged=int(curve.diverged.sum()),
         updates=curve.updates.tolist(),
-        interactions=(curve.updates * habit.num_envs * budget.num_steps).tolist(),
+        interactions=(curve.updates * settings.num_envs * budget.num_steps).tolist(),
         reward_per_step=curve.reward_per_step.astype(float).tolist(),
         episode_return=with_none(curve.episode_return),
         late_reward_per_step=late_rewards(curve).astype(float).tolist(),
@@ -128,7 +128,8 @@ def evaluate(
 
 
 def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
-    habit = setting(algorithm, spec, budget).habit
+    """The algorithm at work on `spec`; raises ValueError as `plan` does."""
+    settings = plan(algorithm, spec, budget).settings
     agent = make_agent(
         spec.agent,
         algorithm.learner.heads(spec.env.num_actions),
@@ -137,13 +138,13 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
     )
     return Task(
         algorithm.learner, spec.env, spec.env_params, agent,
-        make_optimizer(spec.optimizer), habit.num_envs, budget.num_steps, habit.reward_scale,
+        make_optimizer(spec.optimizer), settings.num_envs, budget.num_steps, settings.reward_scale,
     )  # fmt: skip
 
 
 def total_updates(algorithms: list[Algorithm], specs: list[TaskSpec], budget: Budget) -> int:
     """Updates that `evaluate` reports as progress, both phases."""
-    return sum(2 * setting(a, spec, budget).updates for a in algorithms for spec in specs)
+    return sum(2 * plan(a, spec, budget).updates for a in algorithms for spec in specs)
 
 
 def _stable_hash(name: str) -> int:

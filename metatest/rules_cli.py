@@ -1,7 +1,6 @@
 """The command `metatest rules`: the rules in the package, and their cards."""
 
 import re
-import sys
 from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lpg.files.storage import load_rule, shipped_rules
+from lpg.runs.command import fail
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,8 @@ def main(arguments: list[str]) -> int:
     text = card(command.name)
     if text is None:
         known = ", ".join(shipped_rules())
-        print(
-            f"metatest rules: No rule named {command.name!r} is shipped with a card; known are "
-            f"{known}.",
-            file=sys.stderr,
-        )
-        return 2
+        sentence = f"No rule named {command.name!r} is shipped with a card; known are {known}."
+        return fail("metatest rules", sentence, 2)
     print(text, end="")
     return 0
 

@@ -25,7 +25,7 @@ STEPS = 512_000  # of one agent
 NOT_AVAILABLE = {"MNISTBandit-bsuite": "downloads data while it runs"}
 
 
-class Habit(NamedTuple):
+class TrainingSettings(NamedTuple):
     """What an algorithm trains with where the user asks for nothing else."""
 
     num_envs: int  # parallel environments per agent
@@ -34,7 +34,7 @@ class Habit(NamedTuple):
 
 
 # A learned rule is at home in what it was meta-trained on (Oh et al. 2020, Table 2).
-META_TRAINING = Habit(64, 0.995, 1.0)
+META_TRAINING = TrainingSettings(64, 0.995, 1.0)
 # Actor-critics want small batches, and no critic that must learn values of hundreds: with unscaled
 # rewards A2C never solves Acrobot.
 REWARD_SCALES = {"CartPole-v1": 0.1, "Acrobot-v1": 0.1, "MountainCar-v0": 0.1}
@@ -53,16 +53,20 @@ class TaskSpec:
     learning_rates: tuple[float, ...]
     kl_costs: tuple[float, ...]
     lifetime_steps: int  # environment steps of one agent
-    actor_critic: Habit = META_TRAINING  # of algorithms made by hand; learned rules keep theirs
+    actor_critic: TrainingSettings = (
+        META_TRAINING  # of algorithms made by hand; learned rules keep theirs
+    )
     random_return: float | None = None  # measured where None
     reference_return: float | None = None
 
     @property
     def num_arms(self) -> int:
+        """Pairs of a learning rate and an alpha_y."""
         return len(self.learning_rates) * len(self.kl_costs)
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
+        """Of a single observation, as a reset gives it."""
         return instance.observation_shape(self.env, self.env_params)
 
 
@@ -76,6 +80,7 @@ class Overrides:
     kl_costs: tuple[float, ...] | None = None
 
     def apply(self, spec: TaskSpec) -> TaskSpec:
+        """A copy of `spec` with what is not None here in its place."""
         given = {k: v for k, v in vars(self).items() if v is not None}
         return TaskSpec(**{**vars(spec), **given})
 
@@ -93,14 +98,19 @@ class Adapter:
         raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
     def reset_env(self, key: Array, params: Any) -> tuple[Array, Any]:
+        """The environment's own reset, an image's planes first."""
         observation, state = self.env.reset_env(key, params)
         return self._planes_first(observation), state
 
-    def step_env(self, key: Array, state: Any, action: Array, params: Any):
+    def step_env(
+        self, key: Array, state: Any, action: Array, params: Any
+    ) -> tuple[Array, Any, Any, Any, Any]:
+        """The environment's own step, without autoreset; all but the observation as it is."""
         observation, state, reward, terminated, info = self.env.step_env(key, state, action, params)
         return self._planes_first(observation), state, reward, terminated, info
 
     def is_truncated(self, state: Any, params: Any) -> Array:
+        """The environment's own time limit."""
         return self.env.is_truncated(state, params)
 
     @staticmethod
@@ -173,7 +183,7 @@ def _gymnax(name: str, env: Any, params: Any) -> TaskSpec:
         learning_rates=ADAM_RATES,
         kl_costs=KL_COSTS,
         lifetime_steps=STEPS,
-        actor_critic=Habit(8, 0.99, REWARD_SCALES.get(name, 1.0)),
+        actor_critic=TrainingSettings(8, 0.99, REWARD_SCALES.get(name, 1.0)),
     )
 
 

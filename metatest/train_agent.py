@@ -161,7 +161,7 @@ def train(
 def run_updates(task: Task, lives: Life, num_updates: Array) -> tuple[Life, EpisodeSummary]:
     """`num_updates` updates (data, so that every chunk shares one program), summaries added up."""
 
-    def step(_, carry):
+    def step(_: Array | int, carry: tuple[Life, EpisodeSummary]) -> tuple[Life, EpisodeSummary]:
         lives, total = carry
         lives, summary = update(task, lives)
         return lives, jax.tree.map(jnp.add, total, summary)

@@ -2,17 +2,18 @@
 
 import sys
 
+from lpg.runs.command import fail
 from metatrain.devices.cpu_cores import use_every_core
 from metatrain.devices.distributed import ProcessesError, initialize
 
 
 def main() -> None:
+    """Devices and processes first, then the command, whose imports take a device."""
     use_every_core()
     try:
         initialize(sys.argv[1:])
     except (ProcessesError, ValueError) as error:
-        print(f"metatrain: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(fail("metatrain", error, 2))
     from metatrain import cli  # takes a device by its imports
 
     cli.main()

@@ -10,11 +10,14 @@ WINDOW = 10  # lifetimes that R(alpha) averages over (B.1)
 
 
 class BanditState(NamedTuple):
+    """What has been seen of each arm in each of a cohort's environments."""
+
     recent: Float[Array, "E arms 10"]  # normalised final returns of each arm's last lifetimes
     count: Int[Array, "E arms"]  # lifetimes ended with each arm, N(alpha)
 
 
 def init(num_environments: int, num_arms: int) -> BanditState:
+    """Nothing has been tried."""
     return BanditState(
         recent=jnp.zeros((num_environments, num_arms, WINDOW), jnp.float32),
         count=jnp.zeros((num_environments, num_arms), jnp.int32),

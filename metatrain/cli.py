@@ -10,7 +10,7 @@ from jax.errors import JaxRuntimeError
 
 from lpg.rules.lpg import LPG
 from lpg.runs.checkpoint import CheckpointError
-from lpg.runs.compilation_cache import enable_compilation_cache
+from lpg.runs.command import enable_compilation_cache, fail
 from metatrain.devices.distributed import Distributed, ProcessesError
 from metatrain.devices.mesh import UnevenLifetimesError
 from metatrain.devices.processes import is_first
@@ -67,7 +67,7 @@ def main() -> None:
         command = parse(sys.argv[1:])
         options = RunOptions(command.run_dir, command.log_every, command.checkpoint_every)
     except ValueError as error:
-        sys.exit(_fail(error, 2))
+        sys.exit(fail("metatrain", error, 2))
     enable_compilation_cache()
     try:
         reached = train(command.config, options)
@@ -77,9 +77,9 @@ def main() -> None:
         UnevenLifetimesError,
         MemoryTooSmallError,
     ) as error:
-        sys.exit(_fail(error, 2))
+        sys.exit(fail("metatrain", error, 2))
     except (CheckpointError, MetaTrainingDiverged, ProcessesError) as error:
-        sys.exit(_fail(error, 1))
+        sys.exit(fail("metatrain", error, 1))
     except JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -87,21 +87,16 @@ def main() -> None:
             "The device ran out of memory; run the same command again with a smaller "
             "--lifetimes-per-chunk, it resumes from the newest checkpoint."
         )
-        sys.exit(_fail(sentence, 1))
+        sys.exit(fail("metatrain", sentence, 1))
     except OSError as error:
         sentence = (
             f"Cannot write to {command.run_dir} ({error.strerror}); make room and run the same "
             "command again, it resumes from the newest checkpoint."
         )
-        sys.exit(_fail(sentence, 1))
+        sys.exit(fail("metatrain", sentence, 1))
     if not is_first():
         return
     if reached < command.config.meta_steps:
         print(f"Saved at meta-step {reached}; run the same command to go on.")
     else:
         print(f"Done: {command.run_dir / 'rule.safetensors'}, curves beside it.")
-
-
-def _fail(error: Exception | str, code: int) -> int:
-    print(f"metatrain: {error}", file=sys.stderr)
-    return code

@@ -51,6 +51,7 @@ class Cohort:
 
     @property
     def num_lifetimes(self) -> int:
+        """L, over all devices."""
         return len(self.names) * self.lifetimes_per_env
 
     @property

@@ -32,8 +32,9 @@ from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import Metrics, add, zero_metrics
 from metatrain.presets import MetaTrainConfig
 from metatrain.selection import Selection, averaged, chosen, nothing_selected
-from metatrain.shares import bound_of, typical_after, typical_at_first, unmeasured
-from metatrain.turnover import (
+from metatrain.shares import Share, bound_of, typical_after, typical_at_first, unmeasured
+from metatrain.window import CohortReport, window_loss
+from metatrain.window_end import (
     grow,
     lifetime_keys,
     local_environments,
@@ -41,7 +42,6 @@ from metatrain.turnover import (
     step_metrics,
     tell_bandit,
 )
-from metatrain.window import CohortReport, window_loss
 
 # Streams of keys derived from the root; lifetimes take theirs from BIRTH or WINDOW by
 # global index and meta-step, so results do not depend on how lifetimes are laid out.
@@ -163,6 +163,7 @@ class Engine:
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
+        """Of the environments, cohort by cohort."""
         return tuple(cohort.names for cohort in self.cohorts)
 
     def _init(self, key: Array) -> EngineState:
@@ -196,7 +197,7 @@ class Engine:
     ) -> tuple[EngineState, Metrics]:
         """`num_meta_steps` meta-steps (data, so that every length shares one program)."""
 
-        def step(_, carry):
+        def step(_: Array, carry: tuple[EngineState, Metrics]) -> tuple[EngineState, Metrics]:
             state, sums = carry
             state, metrics = self.meta_step(state)
             return state, add(sums, metrics)
@@ -253,7 +254,7 @@ class Engine:
         if self.num_chunks == 1:
             return self.window_gradient(rule_params, lifetimes, keys, bounds)
 
-        def add_chunk(sums: RuleParams, chunk: tuple[Any, Any]):
+        def add_chunk(sums: RuleParams, chunk: tuple[Any, Any]) -> tuple[RuleParams, Windows]:
             grads, windows = self.window_gradient(rule_params, *chunk, bounds)
             return jax.tree.map(jnp.add, sums, grads), windows
 
@@ -271,7 +272,7 @@ class Engine:
     ) -> tuple[RuleParams, Windows]:
         """Of one chunk's share of the loss; and its lifetimes after the window, with reports."""
 
-        def loss(rule_params, shares):
+        def loss(rule_params: RuleParams, shares: tuple[Share, ...]) -> tuple[Array, Any]:
             return window_loss(
                 self.rule, self.config, self.cohorts, rule_params, lifetimes, keys, shares
             )

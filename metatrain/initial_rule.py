@@ -19,6 +19,8 @@ class InitialRuleError(ValueError):
 
 
 class InitialRule(NamedTuple):
+    """What meta-training starts from in place of a fresh eta."""
+
     rule_params: RuleParams  # eta, as the config's rule has it
     meta_opt_state: Any  # Adam's on it: fresh, or a run's
 

@@ -1,5 +1,6 @@
 """One lifetime: its birth, what it carries, and how its end is noticed and scored."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +39,7 @@ class LifetimeState(NamedTuple):
     late: EpisodeSummary  # of the life's last tenth
 
 
-def policy(cohort: Cohort, params: Any, env_params: Any):
+def policy(cohort: Cohort, params: Any, env_params: Any) -> Callable[[Array], Array]:
     """Observations to masked logits, for `rollout`."""
     body = cohort.body(env_params)
     return lambda observation: body.outputs(params, observation).logits

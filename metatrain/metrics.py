@@ -32,6 +32,8 @@ class EnvironmentMetrics(NamedTuple):
 
 
 class Metrics(NamedTuple):
+    """Sums over the meta-steps since the last log line."""
+
     environments: tuple[EnvironmentMetrics, ...]  # per cohort
     loss_parts: Float[Array, "7"]  # sums of means, in the order of LossParts
     gradient_norm: Float[Array, ""]  # sum of the finite ones
@@ -46,6 +48,7 @@ LOSS_NAMES = (
 
 
 def zero_metrics(num_environments: tuple[int, ...]) -> Metrics:
+    """Before the first meta-step; `num_environments` per cohort."""
     zero = jnp.float32(0.0)
     return Metrics(
         environments=tuple(
@@ -60,6 +63,7 @@ def zero_metrics(num_environments: tuple[int, ...]) -> Metrics:
 
 
 def add(total: Metrics, step: Metrics) -> Metrics:
+    """The sums with one meta-step more."""
     return jax.tree.map(jnp.add, total, step)
 
 

@@ -18,6 +18,8 @@ from lpg.trajectory import Trajectory
 
 
 class CriticState(NamedTuple):
+    """A lifetime's own critic, of which the rule sees nothing."""
+
     params: Any  # agent-shaped network or table with a single value head
     opt_state: Any  # Adam's, or empty for a table
 
@@ -61,6 +63,7 @@ class LossParts(NamedTuple):
 
 
 def init_advantage_stats() -> AdvantageStats:
+    """Before the first batch, with a weight of zero."""
     return AdvantageStats(jnp.float32(0.0), jnp.float32(0.0), jnp.float32(0.0))
 
 
@@ -70,6 +73,7 @@ def episode_discount(trajectory: Trajectory, gamma: Float[Array, ""]) -> Float[A
 
 
 def critic_values(critic: Agent, params: Any, trajectory: Trajectory) -> Float[Array, "T1 B"]:
+    """V of all T + 1 observations."""
     return critic.apply(params, trajectory.observation)[..., 0]
 
 

@@ -95,7 +95,7 @@ class MetaTrainConfig:
     seed: int = 0
     """Of every random draw of the run."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         unknown = [name for name in self.envs if name not in SUITE]
         if unknown:
             raise ValueError(f"Unknown environment {unknown[0]!r}; known are {', '.join(SUITE)}.")

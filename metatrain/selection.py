@@ -19,6 +19,7 @@ class Selection(NamedTuple):
 
 
 def nothing_selected(rule_params: RuleParams) -> Selection:
+    """Of a fresh eta, which any validation beats."""
     return Selection(rule_params, rule_params, jnp.float32(-jnp.inf), jnp.int32(0))
 
 

@@ -10,17 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from envs.suite import SUITE, normalised_return
-from lpg.runs.stop_signals import stop_signals
+from lpg.runs.command import progress, stop_signals
 from metatrain.devices.processes import any_process, is_first, on_first
 from metatrain.engine import Engine, EngineState, skipped_in_a_row
 from metatrain.initial_rule import read_initial_rule
@@ -39,11 +32,13 @@ class MetaTrainingDiverged(RuntimeError):
 
 @dataclass(frozen=True)
 class RunOptions:
-    run_dir: Path
-    log_every: int
-    checkpoint_every: int
+    """Where a run leaves what it finds, and how often."""
 
-    def __post_init__(self):
+    run_dir: Path
+    log_every: int  # meta-steps
+    checkpoint_every: int  # meta-steps
+
+    def __post_init__(self) -> None:
         for name in ("log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -70,8 +65,8 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
     if engine.num_chunks > 1:
         console.print(f"Lifetimes in {engine.num_chunks} chunks a device.")
     try:
-        with stop_signals(STOPPING) as received, _progress(console) as progress:
-            task = progress.add_task("compiling", total=config.meta_steps, completed=meta_step)
+        with stop_signals(STOPPING) as received, _progress(console) as shown:
+            task = shown.add_task("compiling", total=config.meta_steps, completed=meta_step)
             stop = False
             while meta_step < config.meta_steps and not stop:
                 end = _next_boundary(meta_step, config, options)
@@ -79,10 +74,10 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
                 meta_step = end
                 _raise_if_diverged(config, state)
                 if meta_step % config.validate_every == 0:
-                    progress.update(task, completed=meta_step, description="validating")
+                    shown.update(task, completed=meta_step, description="validating")
                     state, record["validation"] = _validate(engine, validation, state)
                 records.log(record)
-                progress.update(task, completed=meta_step, description=_figures(record))
+                shown.update(task, completed=meta_step, description=_figures(record))
                 if not console.is_terminal:
                     console.print(f"{meta_step}/{config.meta_steps} {_figures(record)}")
                 stop = any_process(bool(received))
@@ -162,14 +157,5 @@ def _figures(record: dict[str, Any]) -> str:
 
 
 def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("meta-step"),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=20),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    done = TextColumn("meta-step"), MofNCompleteColumn()
+    return progress(console, *done, description_last=True, live=console.is_terminal)

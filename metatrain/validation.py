@@ -23,8 +23,8 @@ from metatrain.devices.mesh import REPLICATED, gather, local_slots, make_mesh
 from metatrain.lifetime import LifetimeState, birth_with, final_return, grow_older, policy
 from metatrain.presets import MetaTrainConfig
 from metatrain.shares import unmeasured
-from metatrain.turnover import local_environments
 from metatrain.window import act, updated_agents
+from metatrain.window_end import local_environments
 
 BIRTHS, UPDATES = 1, 2  # streams of keys
 COLLAPSED = 0.01  # probability of the right action below which a life has given it up
@@ -144,7 +144,9 @@ class Validation:
     def _act(
         self, cohort: Cohort, lifetimes: LifetimeState, agents: AgentState, key: Array
     ) -> LifetimeState:
-        def one(lifetime: LifetimeState, agent: AgentState, key: Array, earns: Array):
+        def one(
+            lifetime: LifetimeState, agent: AgentState, key: Array, earns: Array
+        ) -> LifetimeState:
             state, trajectory, summary = act(
                 cohort, self.config, lifetime, agent, lifetime.rollout, key
             )

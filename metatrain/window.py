@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from lpg.network.lstm import SAVED
 from lpg.platform import platform
 from lpg.rollout import EpisodeSummary, RolloutState, rollout
+from lpg.rows import inputs_to_rows, rows_to_lives
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_step
@@ -36,7 +37,7 @@ from metatrain.presets import MetaTrainConfig
 from metatrain.shares import Share, bounded, is_finite
 
 
-class Learner(NamedTuple):
+class WindowCarry(NamedTuple):
     """What changes from update to update within a window, per cohort with leading axis L."""
 
     agent: AgentState
@@ -52,8 +53,9 @@ class CohortReport(NamedTuple):
     episodes: EpisodeSummary  # finished during the window's K rollouts
 
 
-def learners(lifetimes: tuple[LifetimeState, ...]) -> tuple[Learner, ...]:
-    return tuple(Learner(s.agent, s.critic, s.rollout, s.trajectory) for s in lifetimes)
+def carries(lifetimes: tuple[LifetimeState, ...]) -> tuple[WindowCarry, ...]:
+    """What the lifetimes bring into a window."""
+    return tuple(WindowCarry(s.agent, s.critic, s.rollout, s.trajectory) for s in lifetimes)
 
 
 def window_loss(
@@ -73,7 +75,9 @@ def window_loss(
         shares: per cohort, what bounds and measures each lifetime's share of the gradient.
     """
 
-    def update(carry: tuple[Learner, ...], x: tuple[tuple[Array, ...], tuple[Share, ...]]):
+    def update(
+        carry: tuple[WindowCarry, ...], x: tuple[tuple[Array, ...], tuple[Share, ...]]
+    ) -> tuple[tuple[WindowCarry, ...], Any]:
         step_keys, step_shares = x
         learned, squares = updated_agents(
             rule, config, cohorts, rule_params, lifetimes,
@@ -83,21 +87,21 @@ def window_loss(
             jax.vmap(lambda *args, c=cohort: learn_and_act(c, config, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, carry, learned, step_keys, strict=True)
         ]
-        return tuple(learner for learner, _ in moved), (squares, tuple(s for _, s in moved))
+        return tuple(after for after, _ in moved), (squares, tuple(s for _, s in moved))
 
     split = map_joined(lambda key: jax.random.split(key, config.num_updates), keys)
     step_keys = tuple(jnp.moveaxis(key, 1, 0) for key in split)
-    final, (squares, summaries) = jax.lax.scan(update, learners(lifetimes), (step_keys, shares))
+    final, (squares, summaries) = jax.lax.scan(update, carries(lifetimes), (step_keys, shares))
 
     reports, after = [], []
-    for cohort, lifetime, learner, square, summary in zip(
+    for cohort, lifetime, carry, square, summary in zip(
         cohorts, lifetimes, final, squares, summaries, strict=True
     ):
         square = jax.tree.map(lambda x: jnp.mean(x, axis=0), square)
-        stats, parts = jax.vmap(partial(lifetime_loss, cohort, config))(lifetime, learner, square)
+        stats, parts = jax.vmap(partial(lifetime_loss, cohort, config))(lifetime, carry, square)
         episodes = jax.tree.map(lambda x: jnp.sum(x, axis=0), summary)
         reports.append(CohortReport(parts, episodes))
-        after.append(lifetime._replace(**learner._asdict(), advantage_stats=stats))
+        after.append(lifetime._replace(**carry._asdict(), advantage_stats=stats))
     num_lifetimes = sum(cohort.num_lifetimes for cohort in cohorts)
     total = sum(jnp.sum(report.loss.total) for report in reports) / num_lifetimes
     return jnp.asarray(total), (tuple(after), tuple(reports))
@@ -115,7 +119,12 @@ def updated_agents(
 ) -> tuple[tuple[AgentState, ...], tuple[TargetSquares, ...]]:
     """theta_k -> theta_{k+1} of every lifetime, by one call of the rule."""
 
-    def update(rule_params, agents, trajectories, shares):
+    def update(
+        rule_params: RuleParams,
+        agents: tuple[AgentState, ...],
+        trajectories: tuple[Trajectory, ...],
+        shares: tuple[Share, ...],
+    ) -> tuple[tuple[AgentState, ...], tuple[TargetSquares, ...]]:
         read = [
             jax.vmap(lambda *args, c=cohort: lifetime_inputs(c, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, strict=True)
@@ -178,28 +187,17 @@ def targets_of_all(
     rule: UpdateRule, rule_params: RuleParams, inputs: list[RuleInputs]
 ) -> list[Any]:
     """One rule call on the rows of all cohorts; per cohort, targets with leading axes [L, T, B]."""
-    shapes = [x.reward.shape for x in inputs]  # (L, T, B)
-    rows = [jax.tree.map(lambda a: _lifetimes_to_rows(a), x._replace(gamma=())) for x in inputs]
-    gammas = jnp.concatenate([x.gamma.reshape(-1) for x in inputs])
-    joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *rows)
-    targets = rule.targets(rule_params, joined._replace(gamma=gammas))
-    ends = accumulate((lives * envs for lives, _, envs in shapes), initial=0)
+    joined = [inputs_to_rows(x) for x in inputs]
+    rows: Any = jax.tree.map(
+        lambda *leaves: jnp.concatenate(leaves, axis=1), *(x._replace(gamma=()) for x in joined)
+    )
+    rows = rows._replace(gamma=jnp.concatenate([x.gamma for x in joined]))
+    targets = rule.targets(rule_params, rows)
+    ends = accumulate((len(x.gamma) for x in joined), initial=0)
     return [
-        jax.tree.map(lambda a, i=i, j=j, n=n: _rows_to_lifetimes(a[:, i:j], n), targets)
-        for (i, j), (n, _, _) in zip(pairwise(ends), shapes, strict=True)
+        jax.tree.map(lambda a, i=i, j=j, x=x: rows_to_lives(a[:, i:j], len(x.reward)), targets)
+        for (i, j), x in zip(pairwise(ends), inputs, strict=True)
     ]
-
-
-def _lifetimes_to_rows(x: Array) -> Array:
-    """[L, T, B, ...] -> [T, L * B, ...]."""
-    x = jnp.moveaxis(x, 0, 1)
-    return x.reshape((x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:]))
-
-
-def _rows_to_lifetimes(x: Array, num_lifetimes: int) -> Array:
-    """[T, L * B, ...] -> [L, T, B, ...]."""
-    x = x.reshape((x.shape[0], num_lifetimes, -1, *x.shape[2:]))
-    return jnp.moveaxis(x, 1, 0)
 
 
 def lifetime_step(
@@ -210,6 +208,7 @@ def lifetime_step(
     trajectory: Trajectory,
     targets: Any,
 ) -> AgentState:
+    """theta_k -> theta_{k+1} of one lifetime."""
     body = cohort.body(lifetime.env_params)
     return agent_step(rule, body, cohort.optimizer, agent, trajectory, targets, lifetime.hypers)
 
@@ -230,17 +229,17 @@ def learn_and_act(
     cohort: Cohort,
     config: MetaTrainConfig,
     lifetime: LifetimeState,
-    learner: Learner,
+    carry: WindowCarry,
     agent: AgentState,
     key: Array,
-) -> tuple[Learner, EpisodeSummary]:
+) -> tuple[WindowCarry, EpisodeSummary]:
     """The critic learns from the trajectory just trained on; the updated agent makes the next."""
     critic = critic_step(
-        cohort.critic, cohort.critic_optimizer, learner.critic, learner.trajectory,
+        cohort.critic, cohort.critic_optimizer, carry.critic, carry.trajectory,
         lifetime.hypers.gamma, config.gae_lambda, config.critic_table_step,
     )  # fmt: skip
-    rollout_state, trajectory, summary = act(cohort, config, lifetime, agent, learner.rollout, key)
-    return Learner(agent, critic, rollout_state, trajectory), summary
+    rollout_state, trajectory, summary = act(cohort, config, lifetime, agent, carry.rollout, key)
+    return WindowCarry(agent, critic, rollout_state, trajectory), summary
 
 
 def act(
@@ -260,15 +259,15 @@ def lifetime_loss(
     cohort: Cohort,
     config: MetaTrainConfig,
     lifetime: LifetimeState,
-    learner: Learner,
+    carry: WindowCarry,
     square: TargetSquares,
 ) -> tuple[Any, LossParts]:
     """The outer loss on the trajectory that theta_K generated."""
-    trajectory = learner.trajectory
+    trajectory = carry.trajectory
     body = cohort.body(lifetime.env_params)
-    outputs = body.outputs(learner.agent.params, trajectory.observation)
+    outputs = body.outputs(carry.agent.params, trajectory.observation)
     advantage = outer_advantage(
-        cohort.critic, learner.critic.params, trajectory, lifetime.hypers.gamma, config.gae_lambda
+        cohort.critic, carry.critic.params, trajectory, lifetime.hypers.gamma, config.gae_lambda
     )
     stats, advantage = normalised_advantage(
         lifetime.advantage_stats, advantage, config.advantage_decay

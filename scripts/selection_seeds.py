@@ -15,7 +15,7 @@ import tyro
 
 from lpg.files.storage import load_rule
 from metatest.algorithms import Algorithm, choose
-from metatest.evaluate import Budget, make_task, setting
+from metatest.evaluate import Budget, make_task, plan
 from metatest.report.results import late_returns, late_rewards
 from metatest.tasks import find_task
 from metatest.train_agent import train
@@ -43,12 +43,12 @@ def late_scores(algorithm: Algorithm, study: Study) -> dict[str, np.ndarray]:
     """Late return and reward per step [arms, lives]."""
     spec = find_task(study.env)
     budget = Budget(num_envs=study.num_envs, steps=study.steps)
-    updates, habit = setting(algorithm, spec, budget)
+    updates, settings = plan(algorithm, spec, budget)
     arms = np.array(list(product(spec.learning_rates, spec.kl_costs)), np.float32)
     repeated = np.repeat(arms, study.lives, axis=0)
     curve = train(
         make_task(algorithm, spec, budget), jax.random.key(0), repeated[:, 0], repeated[:, 1],
-        habit.gamma, updates, seeds=np.tile(np.arange(study.lives), len(arms)),
+        settings.gamma, updates, seeds=np.tile(np.arange(study.lives), len(arms)),
     )  # fmt: skip
     scores = {"return": late_returns(curve), "reward per step": late_rewards(curve)}
     return {name: values.reshape(len(arms), study.lives) for name, values in scores.items()}

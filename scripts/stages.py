@@ -13,7 +13,7 @@ from lpg.rule import RuleInputs, RuleParams
 from lpg.rules.lpg import LPG, LPGTargets
 from metatrain.engine import Engine, Windows
 from metatrain.shares import unmeasured
-from metatrain.window import learn_and_act, learners, window_loss
+from metatrain.window import carries, learn_and_act, window_loss
 
 
 class FreeRule(LPG):
@@ -62,10 +62,10 @@ class RolloutsOnly(NoWindow):
             return moved, None
 
         split = jax.vmap(lambda key: jax.random.split(key, self.config.num_updates), out_axes=1)
-        carry, _ = jax.lax.scan(update, learners(lifetimes), tuple(map(split, keys)))
+        carry, _ = jax.lax.scan(update, carries(lifetimes), tuple(map(split, keys)))
         lifetimes = tuple(
-            lifetime._replace(**learner._asdict())
-            for lifetime, learner in zip(lifetimes, carry, strict=True)
+            lifetime._replace(**after._asdict())
+            for lifetime, after in zip(lifetimes, carry, strict=True)
         )
         return super().window_gradient(rule_params, lifetimes, keys, bounds)
 

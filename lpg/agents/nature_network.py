@@ -14,6 +14,8 @@ SCREEN = (4, 84, 84)  # four grey frames, newest last
 
 
 class AtariTorso(nn.Module):
+    """Screens of bytes, scaled to [0, 1], to one vector that holds all heads."""
+
     num_outputs: int
 
     @nn.compact
@@ -34,13 +36,16 @@ class AtariAgent(Network):
 
     @property
     def torso(self) -> AtariTorso:
+        """The flax module whose parameters are theta."""
         return AtariTorso(self.heads.total)
 
     def init(self, key: Array, num_states: Array) -> AgentParams:
+        """By one black screen; `num_states` plays no part."""
         del num_states  # a table's business
         return self.torso.init(key, jnp.zeros((1, *SCREEN), jnp.uint8))["params"]
 
     def apply(self, params: AgentParams, observation: Array) -> Array:
+        """Screens u8 [*batch, 4, 84, 84], all in one batch for the torso."""
         batch = observation.shape[:-3]
         flat = observation.reshape((-1, *SCREEN))
         outputs = jnp.asarray(self.torso.apply({"params": params}, flat))

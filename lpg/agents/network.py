@@ -46,9 +46,11 @@ class Network:
 
     @property
     def sparse(self) -> bool:
+        """No: every observation touches all weights."""
         return False
 
     def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:
+        """The parameters as they are: their gradient is dense in any case."""
         return self.apply(params, observation), params
 
     def step_rows(
@@ -58,6 +60,7 @@ class Network:
         loss: VectorLoss,
         learning_rate: Float[Array, ""],
     ) -> AgentParams:
+        """A step of all weights, since there are no rows to pick."""
         grads = jax.grad(lambda theta: loss(self.apply(theta, observation)))(params)
         return apply_direction(params, grads, learning_rate)
 
@@ -73,13 +76,16 @@ class NetworkAgent(Network):
 
     @property
     def torso(self) -> Torso:
+        """The flax module whose parameters are theta."""
         return Torso(self.conv_features, self.dense_features, self.heads.total)
 
     def init(self, key: Array, num_states: Array) -> AgentParams:
+        """By one observation of zeros; `num_states` plays no part."""
         del num_states  # a table's business
         return self.torso.init(key, jnp.zeros((1, *self.observation_shape)))["params"]
 
     def apply(self, params: AgentParams, observation: Array) -> Array:
+        """Observations in the parameters' type, all in one batch for the torso."""
         dtype = jax.tree.leaves(params)[0].dtype
         batch = observation.shape[: observation.ndim - len(self.observation_shape)]
         flat = observation.reshape((-1, *self.observation_shape)).astype(dtype)

@@ -29,12 +29,15 @@ class TableAgent:
 
     @property
     def sparse(self) -> bool:
+        """Yes: only rows of states visited are read and written."""
         return True
 
     def apply(self, params: AgentParams, observation: Array) -> Array:
+        """The rows at integer observations; indices out of range are clipped."""
         return jnp.take(params, observation, axis=0, mode="clip")
 
     def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:
+        """By `read_rows`, so that no gradient of the table's size is made."""
         return read_rows(params, observation)
 
     def step_rows(
@@ -63,7 +66,7 @@ def read_rows(
     return jnp.take(table, cells, axis=0, mode="clip"), table
 
 
-def _read_rows_forward(table: Array, cells: Array):
+def _read_rows_forward(table: Array, cells: Array) -> tuple[tuple[Array, Array], Array]:
     return read_rows(table, cells), cells
 
 

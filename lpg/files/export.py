@@ -39,6 +39,7 @@ from lpg.files.loading import load
 from lpg.files.storage import write_atomically
 from lpg.rule import RuleInputs, RuleParams, UpdateRule
 from lpg.rules.registry import LearnedRule
+from lpg.runs.command import fail
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -108,17 +109,13 @@ def main() -> None:
     try:
         data = exported_rule(*load(command.rule))
     except ValueError as error:
-        sys.exit(_fail(str(error), 2))
+        sys.exit(fail("lpg.files.export", str(error), 2))
     try:
         write_atomically(command.out, data)
     except OSError as error:
-        sys.exit(_fail(f"Cannot write {command.out} ({error.strerror}); choose another place.", 1))
+        sentence = f"Cannot write {command.out} ({error.strerror}); choose another place."
+        sys.exit(fail("lpg.files.export", sentence, 1))
     print(f"{command.out}: {len(data):,} bytes")
-
-
-def _fail(sentence: str, code: int) -> int:
-    print(f"lpg.files.export: {sentence}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

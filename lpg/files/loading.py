@@ -11,6 +11,8 @@ from lpg.rules.registry import LearnedRule, rule_from_architecture
 
 
 class LoadedRule(NamedTuple):
+    """A learned rule, and the parameters that its file holds."""
+
     rule: LearnedRule
     params: RuleParams  # eta, float32 on JAX's default device
 

@@ -26,6 +26,8 @@ class RuleFileError(ValueError):
 
 
 class RuleFile(NamedTuple):
+    """The contents of a rule file, checked; lpg/files/loading.py makes a rule of them."""
+
     params: dict[str, Any]  # eta, nested as the rule's `init` returns it; float32 NumPy arrays
     architecture: dict[str, Any]  # what `LPG.from_architecture` takes
     provenance: dict[str, Any]  # where the rule comes from

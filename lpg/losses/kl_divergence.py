@@ -37,7 +37,7 @@ def _gradient(y: Array, log_ratio: Array) -> Array:
     return y * (log_ratio - jnp.sum(y * log_ratio, axis=-1, keepdims=True))
 
 
-def _divergence_forward(logits: Array, target_logits: Array):
+def _divergence_forward(logits: Array, target_logits: Array) -> tuple[Array, tuple[Array, Array]]:
     return kl_divergence(logits, target_logits), (logits, target_logits)
 
 
@@ -47,7 +47,7 @@ def _divergence_backward(saved: tuple[Array, Array], bar: Array) -> tuple[Array,
     return bar[..., None] * kl_gradient(logits, target_logits), bar[..., None] * towards
 
 
-def _gradient_forward(logits: Array, target_logits: Array):
+def _gradient_forward(logits: Array, target_logits: Array) -> tuple[Array, tuple[Array, Array]]:
     y, log_ratio = _ratio(logits, target_logits)
     gradient = _gradient(y, log_ratio)
     return gradient, (y, gradient)

@@ -19,7 +19,7 @@ def lambda_returns(
     Source: Sutton and Barto 2018, Eq. 12.18 (recursive form).
     """
 
-    def step(following, x):
+    def step(following: Array, x: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         r, d, next_value = x
         g = r + d * ((1.0 - lam) * next_value + lam * following)
         return g, g

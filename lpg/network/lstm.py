@@ -11,7 +11,7 @@ into an earlier one (Oh et al. 2020, B.1). Gates are ordered i, f, g, o.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ SAVED = "lstm_states"
 
 
 class LSTMWeights(NamedTuple):
+    """Of n inputs and h units; the last axis holds the four gates side by side."""
+
     wx: Float[Array, "n 4h"]
     wh: Float[Array, "h 4h"]
     bias: Float[Array, "4h"]
@@ -39,7 +41,9 @@ def lstm_scan(
     weights = jax.tree.map(lambda w: w.astype(dtype), weights)
     inputs, not_done = inputs.astype(dtype), not_done.astype(dtype)
 
-    def step(carry, x):
+    def step(
+        carry: tuple[Array, Array], x: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array], Array]:
         h, c = carry
         inp, keep = x
         h, c = h * keep[:, None], c * keep[:, None]
@@ -72,7 +76,7 @@ def lstm_feature_major(
 
 def _forward(
     weights: LSTMWeights, head: Array, inputs: Array, not_done: Array, relu: bool, dtype: DTypeLike
-):
+) -> tuple[Array, Array, Array]:
     """The outputs; hidden states as `_bits` and cell states, [T + 1, h, R] each, which end with the
     zeros at the start."""
     num_steps, _, num_rows = inputs.shape
@@ -80,7 +84,7 @@ def _forward(
     joined_transposed, head_transposed = _transposed(_joined(weights, dtype)), head.T
     not_done = not_done.astype(wide)
 
-    def step(n, carry):
+    def step(n: Array | int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         outputs, hidden, cell, h, c = carry
         t = num_steps - 1 - n
         i, f, g, o = _gates(joined_transposed, _joined_inputs(h, inputs[t], not_done[t]), size)
@@ -99,13 +103,15 @@ def _forward(
 
 def _save(
     weights: LSTMWeights, head: Array, inputs: Array, not_done: Array, relu: bool, dtype: DTypeLike
-):
+) -> tuple[Array, tuple[Any, ...]]:
     outputs, *states = _forward(weights, head, inputs, not_done, relu, dtype)
     hidden, cell = (checkpoint_name(x, SAVED) for x in states)
     return outputs, (weights, head, inputs, not_done, hidden, cell)
 
 
-def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
+def _backward(
+    relu: bool, dtype: DTypeLike, saved: tuple[Any, ...], outputs_bar: Array
+) -> tuple[LSTMWeights, Array, Array, Array]:
     """Walks forward in time; all is computed again from the state that entered each step."""
     weights, head, inputs, not_done, hidden, cell = saved
     size, bias, num_rows = len(weights.wh), len(weights.wh) + inputs.shape[1], inputs.shape[2]
@@ -113,7 +119,7 @@ def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
     joined = _joined(weights, dtype)
     joined_transposed = _transposed(joined)
 
-    def step(carry, t):
+    def step(carry: tuple[Array, ...], t: Array) -> tuple[tuple[Array, ...], Array]:
         h_bar, c_bar, w_bar, head_bar, gates_bar = carry
         keep = not_done[t].astype(wide)
         z = _joined_inputs(_floats(hidden[t + 1], dtype), inputs[t], keep)
@@ -157,7 +163,7 @@ def _backward(relu: bool, dtype: DTypeLike, saved, outputs_bar: Array):
 lstm_feature_major.defvjp(_save, _backward)
 
 
-def _wide(dtype: DTypeLike):
+def _wide(dtype: DTypeLike) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
@@ -175,7 +181,7 @@ def _bits_of_bfloat16(x: Array) -> Array:
 
 
 @_bits_of_bfloat16.defjvp
-def _no_second_derivative(*_):
+def _no_second_derivative(*_: Any) -> NoReturn:
     """First derivatives are written by hand; through integers, others would silently be zero."""
     raise TypeError(
         "on a CPU the bfloat16 LSTM has no second derivative; take precision float32 instead"

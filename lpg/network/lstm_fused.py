@@ -7,6 +7,7 @@ the other, which the state between them relies on: not for GPUs, see docs/perfor
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jaxtyping import Array, Float
 from lpg.network.lstm import LSTMWeights
 from lpg.platform import platform
 
+Ref = Any  # a block in the chip's own memory, as a kernel gets it
 BLOCK = 256  # rows of one block: gates of 256 units, their gradients and all weights take 8 MB
 
 
@@ -36,13 +38,15 @@ def lstm_fused(
     return _save(weights, inputs, not_done, dtype)[0]
 
 
-def _save(weights: LSTMWeights, inputs: Array, not_done: Array, dtype: DTypeLike):
+def _save(
+    weights: LSTMWeights, inputs: Array, not_done: Array, dtype: DTypeLike
+) -> tuple[Array, tuple[Any, ...]]:
     x, keep = _blocks(inputs, dtype), _blocks(not_done[..., None], jnp.float32)
     num_steps, rows, width = x.shape
     size = weights.wh.shape[0]
     block = min(BLOCK, rows)
 
-    def last_first(i, t):
+    def last_first(i: Array, t: Array) -> tuple[Array, Array, int]:
         return num_steps - 1 - t, i, 0
 
     hidden, cell = pl.pallas_call(
@@ -65,9 +69,11 @@ def _save(weights: LSTMWeights, inputs: Array, not_done: Array, dtype: DTypeLike
     return hidden[:, : inputs.shape[1]], saved
 
 
-def _forward_kernel(x, keep, wx, wh, bias, hidden, cell, h, c):
+def _forward_kernel(
+    x: Ref, keep: Ref, wx: Ref, wh: Ref, bias: Ref, hidden: Ref, cell: Ref, h: Ref, c: Ref
+) -> None:
     @pl.when(pl.program_id(1) == 0)
-    def _():
+    def _() -> None:
         h[...] = jnp.zeros_like(h)
         c[...] = jnp.zeros_like(c)
 
@@ -79,7 +85,9 @@ def _forward_kernel(x, keep, wx, wh, bias, hidden, cell, h, c):
     cell[0] = c[...]
 
 
-def _backward(dtype: DTypeLike, saved, hidden_bar: Array):
+def _backward(
+    dtype: DTypeLike, saved: tuple[Any, ...], hidden_bar: Array
+) -> tuple[LSTMWeights, Array, Array]:
     weights, inputs, not_done, hidden, cell = saved
     x, keep = _blocks(inputs, dtype), _blocks(not_done[..., None], jnp.float32)
     bar = _blocks(hidden_bar, jnp.float32)
@@ -87,10 +95,11 @@ def _backward(dtype: DTypeLike, saved, hidden_bar: Array):
     size = weights.wh.shape[0]
     block = min(BLOCK, rows)
 
-    def now(i, t):
+    def now(i: Array, t: Array) -> tuple[Array, Array, int]:
         return t, i, 0
 
-    def later(i, t):  # of the last step, for which the kernel takes zeros instead
+    # Of the last step, for which the kernel takes zeros instead.
+    def later(i: Array, t: Array) -> tuple[Array, Array, int]:
         return jnp.minimum(t + 1, num_steps - 1), i, 0
 
     x_bar, wx_bar, wh_bar, bias_bar = pl.pallas_call(
@@ -122,19 +131,19 @@ def _backward(dtype: DTypeLike, saved, hidden_bar: Array):
 
 
 def _backward_kernel(
-    bar, x, keep, hidden_later, cell, cell_later, wx, wh, bias,
-    x_bar, wx_bar, wh_bar, bias_bar, h_bar, c_bar,
-):  # fmt: skip
+    bar: Ref, x: Ref, keep: Ref, hidden_later: Ref, cell: Ref, cell_later: Ref, wx: Ref, wh: Ref,
+    bias: Ref, x_bar: Ref, wx_bar: Ref, wh_bar: Ref, bias_bar: Ref, h_bar: Ref, c_bar: Ref,
+) -> None:  # fmt: skip
     """Walks forward in time; the gates are computed again from the saved states."""
     first, last = pl.program_id(1) == 0, pl.program_id(1) == pl.num_programs(1) - 1
 
     @pl.when(first)
-    def _():
+    def _() -> None:
         h_bar[...] = jnp.zeros_like(h_bar)
         c_bar[...] = jnp.zeros_like(c_bar)
 
     @pl.when(first & (pl.program_id(0) == 0))
-    def _():
+    def _() -> None:
         for sums in (wx_bar, wh_bar, bias_bar):
             sums[...] = jnp.zeros_like(sums)
 
@@ -162,7 +171,7 @@ def _backward_kernel(
 lstm_fused.defvjp(_save, _backward)
 
 
-def _gates(x: Array, before: Array, wx, wh, bias) -> tuple[Array, ...]:
+def _gates(x: Array, before: Array, wx: Ref, wh: Ref, bias: Ref) -> tuple[Array, ...]:
     pre = _dot(x, wx[...], 1, 0) + _dot(before, wh[...], 1, 0) + bias[...]
     i, f, g, o = jnp.split(pre, 4, axis=-1)
     return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)

@@ -35,7 +35,7 @@ class PredictionEmbedding(nn.Module):
         return nn.Dense(1, name="out", dtype=y.dtype)(hidden)[..., 0]
 
 
-def forget_bias_init(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+def forget_bias_init(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
     """Zeros, with 1 for the forget gate (the second of the gates i, f, g, o)."""
     del key
     hidden = shape[0] // 4

@@ -16,6 +16,8 @@ from lpg.trajectory import Trajectory
 
 
 class A2CTargets(NamedTuple):
+    """Of each step: the taken action's GAE, and the lambda-return that V should move to."""
+
     advantage: Float[Array, "T B"]
     value_target: Float[Array, "T B"]
 
@@ -27,18 +29,21 @@ class A2C:
     lam: float = 0.95  # lambda of GAE
     entropy_cost: float = 0.01
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0.0 <= self.lam <= 1.0:
             raise ValueError(f"A2C's lam must lie in [0, 1], got {self.lam}.")
 
     def init(self, key: Array) -> RuleParams:
+        """The empty eta, whatever the key."""
         del key
         return ()
 
     def heads(self, num_actions: int) -> Heads:
+        """One logit an action, and a value."""
         return Heads(logits=num_actions, value=1)
 
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> A2CTargets:
+        """Lambda-returns, and GAE as what they exceed V by (Schulman et al. 2016, Eq. 16)."""
         del rule_params
         value = inputs.value[..., 0]
         discount = inputs.not_done * inputs.gamma[None, :]
@@ -48,6 +53,7 @@ class A2C:
     def loss(
         self, outputs: AgentOutputs, trajectory: Trajectory, targets: A2CTargets, hypers: Hypers
     ) -> Float[Array, ""]:
+        """-log pi(a|s) A + alpha_y (G - V)^2 / 2 - entropy_cost H(pi), averaged over T and B."""
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         value_error = targets.value_target - outputs.value[:-1, ..., 0]
         return jnp.mean(

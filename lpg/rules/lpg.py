@@ -16,6 +16,8 @@ from lpg.trajectory import Trajectory
 
 
 class LPGTargets(NamedTuple):
+    """pi_hat and y_hat of Eq. 2, the latter as logits."""
+
     pi_hat: Float[Array, "T B"]  # how strongly to reinforce the action taken
     y_hat_logits: Float[Array, "T B m"]
 
@@ -47,7 +49,7 @@ class LPG(StoredArchitecture):
 
     not_stored: ClassVar[tuple[str, ...]] = (*StoredArchitecture.not_stored, "prediction_input")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.refuse_unusable("hidden_size", "prediction_size", "embedding_size")
         if self.prediction_input not in get_args(PredictionInput):
             raise ValueError(
@@ -57,6 +59,7 @@ class LPG(StoredArchitecture):
 
     @property
     def network(self) -> LPGNetwork:
+        """The flax module, laid out for the platform at hand (`layout`)."""
         return LPGNetwork(
             hidden_size=self.hidden_size,
             prediction_size=self.prediction_size,
@@ -66,6 +69,7 @@ class LPG(StoredArchitecture):
         )
 
     def published(self) -> "LPG":
+        """The same sizes, with y read as it is; `publish` makes eta fit."""
         return replace(self, prediction_input="y")
 
     def publish(self, rule_params: RuleParams) -> RuleParams:
@@ -78,6 +82,7 @@ class LPG(StoredArchitecture):
         return _with_phi_hidden(rule_params, kernel, hidden["bias"] - hidden["kernel"].sum(axis=0))
 
     def unpublish(self, rule_params: RuleParams) -> RuleParams:
+        """K y + b = (K / m) (m y - 1) + (b + sum of K / m's rows), in phi's first layer."""
         if self.prediction_input == "y":
             return rule_params
         hidden = rule_params["phi"]["hidden"]
@@ -85,9 +90,11 @@ class LPG(StoredArchitecture):
         return _with_phi_hidden(rule_params, kernel, hidden["bias"] + kernel.sum(axis=0))
 
     def heads(self, num_actions: int) -> Heads:
+        """One logit an action, and m for y; no value."""
         return Heads(logits=num_actions, prediction=self.prediction_size)
 
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> LPGTargets:
+        """One pass of the network, which reads trajectories backwards in time."""
         outputs: Any = self.network.apply({"params": rule_params}, inputs)
         pi_hat, y_hat_logits = outputs
         return LPGTargets(pi_hat=pi_hat, y_hat_logits=y_hat_logits)

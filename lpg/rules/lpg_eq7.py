@@ -17,6 +17,7 @@ class LPGWithBaseline(LPG):
     """The same learned rule for an agent with one more head: f(s), which regresses to pi_hat."""
 
     def heads(self, num_actions: int) -> Heads:
+        """LPG's, and a value for f(s)."""
         return Heads(logits=num_actions, prediction=self.prediction_size, value=1)
 
     def loss(

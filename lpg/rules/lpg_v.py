@@ -23,6 +23,8 @@ MAX_ERROR = 1.0  # TD errors beyond it pull no harder; rewards of training are i
 
 
 class LPGVTargets(NamedTuple):
+    """The learned strength of the policy's update, and the value's ordinary target."""
+
     pi_hat: Float[Array, "T B"]  # how strongly to reinforce the action taken
     value_target: Float[Array, "T B"]  # the lambda-return that V should move to
 
@@ -42,19 +44,21 @@ class LPGV(StoredArchitecture):
     fused_lstm: bool = False
     """On TPU, the LSTM as one Pallas kernel (lpg/network/lstm_fused.py) instead of XLA's scan."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.refuse_unusable("hidden_size")
         if not 0.0 <= self.lam <= 1.0:
             raise ValueError(f"LPGV's lam must lie in [0, 1], got {self.lam}.")
 
     @property
     def network(self) -> LPGVNetwork:
+        """The flax module, laid out for the platform at hand (`layout`)."""
         return LPGVNetwork(
             hidden_size=self.hidden_size,
             **self.layout(),
         )
 
     def heads(self, num_actions: int) -> Heads:
+        """One logit an action, and a value; no prediction."""
         return Heads(logits=num_actions, value=1)
 
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> LPGVTargets:

@@ -29,7 +29,7 @@ class AtariSettings:
     emulator_threads: int = 0
     """Threads of each half's emulator; 0 lets ale-py choose."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.num_envs < 2 or self.num_envs % 2:
             raise ValueError(f"num_envs must be even and at least 2, got {self.num_envs}.")
         if not 0 <= self.sticky_actions < 1:
@@ -37,6 +37,8 @@ class AtariSettings:
 
 
 class Episode(NamedTuple):
+    """A finished game; `frames` are the emulator's, four a step."""
+
     score: float  # unclipped
     frames: int
 
@@ -73,7 +75,7 @@ class AtariEnv:
     seed: int
     num_actions: int = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._vector_env = _import_ale()
         half = self.settings.num_envs // 2
         self._halves = [self._make(i, slice(i * half, (i + 1) * half)) for i in range(2)]
@@ -154,6 +156,7 @@ class AtariEnv:
         half.started = frame.copy()
 
     def close(self) -> None:
+        """Fetch what the last actions led to, then end both halves' emulators."""
         for half in self._halves:
             if half.pending is not None:
                 half.env.recv()  # ale-py waits for ever for actions that were sent but not fetched

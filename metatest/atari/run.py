@@ -15,9 +15,8 @@ import jax
 import numpy as np
 
 from lpg.runs.checkpoint import Checkpoints
-from lpg.runs.run_log import forget_after
-from lpg.runs.run_options import keep_options
-from lpg.runs.stop_signals import stop_signals
+from lpg.runs.command import stop_signals
+from lpg.runs.resume import forget_after, keep_options
 from metatest.algorithms import Algorithm
 from metatest.atari.env import AtariEnv, AtariSettings
 from metatest.atari.games import Game
@@ -56,7 +55,7 @@ class AtariOptions:
     """Steps of the final agent's video; 0 for none."""
     settings: AtariSettings = field(default_factory=AtariSettings)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("seeds", "num_steps", "log_every", "checkpoint_every", "frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Atari's {name} must be at least 1, got {getattr(self, name)}.")
@@ -64,6 +63,7 @@ class AtariOptions:
             raise ValueError("Atari needs at least one learning rate and one alpha_y.")
 
     def num_updates(self, total_frames: int) -> int:
+        """Agent updates that fit into `total_frames` emulator frames, at least one."""
         return max(1, total_frames // frames(1, self.settings.num_envs, self.num_steps))
 
 

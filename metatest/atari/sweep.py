@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
+from lpg.runs.command import progress
 from metatest.algorithms import Algorithm
 from metatest.atari.games import Game
 from metatest.atari.run import AtariOptions, evaluate_atari
@@ -21,20 +22,17 @@ def play_all(
     console: Console,
 ) -> None:
     """Every game with every algorithm; what a folder holds already is not played again."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:.1f}%"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
     arms = len(options.learning_rates) * len(options.kl_costs)
     each = options.seeds * options.num_updates(options.frames)
     each += arms * options.num_updates(options.selection_frames) if arms > 1 else 0
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=each * len(games) * len(algorithms))
+    percentage = TextColumn("{task.percentage:.1f}%")
+    with progress(console, percentage, live=console.is_terminal) as shown:
+        bar = shown.add_task("", total=each * len(games) * len(algorithms))
         for game in games:
             for algorithm in algorithms:
 
                 def report(updates: int, line: dict[str, Any], who: str = "") -> None:
-                    progress.update(bar, advance=updates, description=f"{who} {_figures(line)}")
+                    shown.update(bar, advance=updates, description=f"{who} {_figures(line)}")
                     if line and not console.is_terminal:
                         console.print(f"{who} {_figures(line)}")
 

@@ -53,10 +53,12 @@ class Programs:
 
     @cached_property
     def act(self) -> Callable[..., Array]:
+        """Compiled: parameters theta, a key and screens [B, 4, 84, 84] to actions i32 [B]."""
         return jax.jit(partial(_act, self))
 
     @cached_property
     def learn(self) -> Callable[..., AtariState]:
+        """Compiled: a state and its newest trajectory to the state one update later."""
         return jax.jit(partial(_learn, self))
 
 
@@ -70,10 +72,12 @@ class Interval(NamedTuple):
 
 
 def make_programs(learner: Learner, num_actions: int) -> Programs:
+    """The learner, with an Atari agent that has the heads it asks for."""
     return Programs(learner, AtariAgent(learner.heads(num_actions)))
 
 
 def newborn(programs: Programs, seed: int, hypers: Hypers) -> AtariState:
+    """A run before its first update; `seed` decides all its draws but the games' own."""
     key, key_agent = jax.random.split(jax.random.key(seed))
     params = programs.agent.init(key_agent, jnp.int32(0))
     agent = AgentState(params, OPTIMIZER.init(params))
@@ -106,6 +110,7 @@ class Player:
         self._calls = 0
 
     def follow(self, state: AtariState) -> None:
+        """Act by the parameters of `state` from here on, with draws that go with its update."""
         self._params = state.learner.agent.params
         self._key = jax.random.fold_in(state.key, state.update)
         self._calls = 0
@@ -146,6 +151,7 @@ def play_and_learn(
 
 
 def as_trajectory(rollout: AtariRollout) -> Trajectory:
+    """The rollout on JAX's default device, without the episodes that ended."""
     return Trajectory(*(jnp.asarray(x) for x in rollout[:5]))
 
 
@@ -155,6 +161,8 @@ def frames(updates: int, num_envs: int, num_steps: int) -> int:
 
 
 def hypers(learning_rate: float, kl_cost: float, gamma: float) -> Hypers:
+    """One life's, as float32 scalars."""
+
     def scalar(x: float) -> Float[Array, ""]:
         return jnp.float32(x)
 

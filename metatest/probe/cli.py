@@ -1,20 +1,18 @@
 """The command `metatest probe`: does a rule bootstrap, and does it keep still without evidence?"""
 
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from lpg.files.storage import load_rule, write_atomically
 from lpg.learner import FrozenRule
 from lpg.rules.learned import Precision
-from lpg.runs.compilation_cache import enable_compilation_cache
+from lpg.runs.command import enable_compilation_cache, fail, progress
 from metatest.algorithms import learned
 from metatest.probe.lives import has_predictions
 from metatest.probe.plots import draw_all
@@ -75,7 +73,7 @@ def main(arguments: list[str]) -> int:
         file = load_rule(command.rule)
         probed = learned(command.rule, file, False, command.precision)
     except ValueError as error:
-        return _fail(error, 2)
+        return fail("metatest probe", error, 2)
     enable_compilation_cache()
     try:
         command.run_dir.mkdir(parents=True, exist_ok=True)
@@ -99,24 +97,21 @@ def main(arguments: list[str]) -> int:
         draw_all(found, command.run_dir)
     except OSError as error:
         where = f"Cannot write to {command.run_dir} ({error.strerror})"
-        return _fail(f"{where}; choose another --run-dir.", 1)
+        return fail("metatest probe", f"{where}; choose another --run-dir.", 1)
     console.print(as_table(found, command.rule))
     console.print(f"Probe: {command.run_dir / 'probe.json'}", soft_wrap=True)
     return 0
 
 
 def _probe(probed: FrozenRule, name: str, protocol: ProbeProtocol, console: Console) -> Probe:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console) as progress:
+    with progress(console) as shown:
         total = protocol.total_updates(has_predictions(probed))
-        bar = progress.add_task(f"probing {name}", total=total)
-        return probe(probed, protocol, lambda n: progress.advance(bar, n))
+        bar = shown.add_task(f"probing {name}", total=total)
+        return probe(probed, protocol, lambda n: shown.advance(bar, n))
 
 
 def as_table(found: Probe, name: str) -> Table:
+    """The headlines that were measured, and what a rule answers without evidence."""
     table = Table(title=f"Probe of {name}")
     for heading in ("", "mean ± s.e.", "lives"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -129,8 +124,3 @@ def as_table(found: Probe, name: str) -> Table:
     table.add_row("pi_hat without evidence, rms", f"{found.no_evidence.pi_hat_rms:.3f}", "")
     table.add_row("  largest size", f"{found.no_evidence.pi_hat_max:.3f}", "")
     return table
-
-
-def _fail(error: Exception | str, code: int) -> int:
-    print(f"metatest probe: {error}", file=sys.stderr)
-    return code

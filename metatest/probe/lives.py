@@ -49,11 +49,13 @@ class CutPrediction(FrozenRule):
     """
 
     def init(self, key: Array, agent: AgentState) -> LearnerState:
+        """A newborn life reads its y, until it is told otherwise."""
         return super().init(key, agent)._replace(own=jnp.array(True))
 
     def inputs(
         self, body: Body, state: LearnerState, trajectory: Trajectory, gamma: Float[Array, ""]
     ) -> RuleInputs:
+        """As a frozen rule's, with y's logits zero in lives where y is cut."""
         inputs = super().inputs(body, state, trajectory, gamma)
         return inputs._replace(prediction=jnp.where(state.own, inputs.prediction, 0.0))
 
@@ -152,7 +154,9 @@ def live(
     assert isinstance(probed, FrozenRule)
 
     @jax.jit
-    def program(rule_params: RuleParams, lives: Life, num_updates: Array):
+    def program(
+        rule_params: RuleParams, lives: Life, num_updates: Array
+    ) -> tuple[Life, EpisodeSummary]:
         # The rule is an argument, so that all rules of one architecture share what is compiled.
         learner = CutPrediction(probed.rule, rule_params)
         return run_updates(replace(task, learner=learner), lives, num_updates)
@@ -186,6 +190,7 @@ class Ended(NamedTuple):
 
 
 def end(task: Task, life: Life) -> Ended:
+    """By one life's agent as it is, on its chain's start states and on those it visits next."""
     starts = jnp.arange(2) * (2 * life.env_params.length - 1)  # see DelayedChain.observe
     outputs = life.body(task).outputs(life.learner.agent.params, starts)
     information = jnp.float32(jnp.nan)

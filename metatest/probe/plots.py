@@ -34,6 +34,7 @@ def draw_all(probe: Probe, directory: Path) -> list[Path]:
 
 
 def draw_chains(probe: Probe) -> Figure:
+    """Late return on `long`: by chain length at the headlines' alpha, and by arm."""
     figure, (by_length, by_arm) = plt.subplots(1, 2, figsize=(11, 4))
     alpha, alpha_y = HEADLINE_ARM
     shown = [(INTACT, alpha_y, "intact"), (Y_CUT, alpha_y, "y cut"), (INTACT, 0.0, "alpha_y = 0")]
@@ -89,6 +90,7 @@ def _draw_by_arm(axis: Axes, probe: Probe) -> None:
 
 
 def draw_targets(probe: Probe) -> Figure:
+    """pi_hat and y_hat against one input at a time; a rule without y fills the first row only."""
     figure, axes = plt.subplots(3, 3, figsize=(14, 11))
     found = probe.responses
     goes_on, ends = "episode goes on", "episode ends"
@@ -165,6 +167,7 @@ def _draw_map(
 
 
 def draw_drift(probe: Probe) -> Figure:
+    """pi_hat without evidence, and the drift D(p) that it amounts to, over p."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
     p, pi_hat, drift = probe.drift
     left.plot(p, pi_hat)
@@ -183,6 +186,7 @@ def draw_drift(probe: Probe) -> Figure:
 
 
 def draw_entropy(probe: Probe) -> Figure:
+    """Policies' entropy over lives without reward, of the table and of the network."""
     figure, axis = plt.subplots(figsize=(5.5, 3.8))
     for found, label in ((probe.table, "table, long"), (probe.network, "D(64-64), CartPole-v1")):
         _draw_band(axis, found, label)

@@ -41,7 +41,7 @@ class ProbeProtocol:
     reward_free_updates: int = 300
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("lives", "arm_lives"):
             if (count := getattr(self, name)) < 2:
                 raise ValueError(f"{name} must be at least 2 (short and long), got {count}.")
@@ -60,6 +60,7 @@ class ProbeProtocol:
         return [*groups, Group(INTACT, HEADLINE_ARM[0], 0.0, self.lives)]
 
     def sparse_groups(self, has_predictions: bool) -> list[Group]:
+        """The rule's variants, all at HEADLINE_ARM."""
         return [Group(v, *HEADLINE_ARM, self.sparse_lives) for v in _variants(has_predictions)]
 
     def total_updates(self, has_predictions: bool) -> int:

@@ -42,13 +42,16 @@ class ChainLives(NamedTuple):
 
     @property
     def long_chains(self) -> Estimate:
+        """Late return where no trajectory holds both the choice and its reward."""
         return Estimate.of(self.late_return[self.length > HORIZON])
 
     @property
     def short_chains(self) -> Estimate:
+        """Late return where one trajectory can hold both the choice and its reward."""
         return Estimate.of(self.late_return[self.length <= HORIZON])
 
     def to_json(self) -> dict[str, Any]:
+        """The estimates, and each life's length and late return; NaN becomes None."""
         return {
             "variant": self.variant,
             "learning_rate": self.learning_rate,
@@ -70,9 +73,11 @@ class RewardFree(NamedTuple):
 
     @property
     def last(self) -> Estimate:
+        """Entropy at the end of the lives."""
         return Estimate.of(self.entropy[-1])
 
     def to_json(self) -> dict[str, Any]:
+        """The mean over lives at every point, and the last one with its error."""
         mean = with_none(self.entropy.mean(axis=1))
         return {"updates": self.updates.tolist(), "mean": mean, "last": asdict(self.last)}
 
@@ -90,6 +95,7 @@ class Probe:
     responses: Responses
 
     def arm(self, variant: str, learning_rate: float, kl_cost: float) -> ChainLives | None:
+        """The lives of one variant at one arm; None where there are none."""
         for lives in self.chains:
             if lives[:3] == (variant, learning_rate, kl_cost):
                 return lives

@@ -33,6 +33,7 @@ class Drift(NamedTuple):
     drift: Float[np.ndarray, "P"]  # D(p): the logit's step away from 0, per update and unit alpha
 
     def at(self, p: float) -> float:
+        """D at the nearest p that was asked about."""
         return float(self.drift[int(np.argmin(np.abs(self.p - p)))])
 
 

@@ -1,6 +1,5 @@
 """The command `metatest report RUN...`: several runs side by side."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from lpg.runs.command import fail
 from metatest.report.write import as_table, write_report
 
 
@@ -29,15 +29,10 @@ def main(arguments: list[str]) -> int:
             raise ValueError("Name at least one run directory: metatest report RUN...")
         report = write_report(command.output, list(command.runs))
     except ValueError as error:
-        print(f"metatest report: {error}", file=sys.stderr)
-        return 2
+        return fail("metatest report", error, 2)
     except OSError as error:
-        print(
-            f"metatest report: cannot write to {command.output} ({error.strerror}); choose another "
-            "--output.",
-            file=sys.stderr,
-        )
-        return 1
+        sentence = f"cannot write to {command.output} ({error.strerror}); choose another --output."
+        return fail("metatest report", sentence, 1)
     console = Console()
     console.print(as_table(report))
     console.print(f"Report: {command.output / 'report.html'}")

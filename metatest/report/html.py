@@ -52,6 +52,7 @@ def page(
     curves: Path,
     videos: list[Path],
 ) -> str:
+    """The whole document; pictures and videos are part of it, as data URLs."""
     environments = len({s.env for s in summaries})
     title = "Meta-test: " + ", ".join(dict.fromkeys(s.algorithm for s in summaries))
     parts = [
@@ -80,6 +81,7 @@ def page(
 
 
 def number(value: float | None) -> str:
+    """To as many decimals as its size calls for; a dash for None and NaN."""
     if value is None or value != value:
         return "–"
     return f"{value:.{decimals(value)}f}"

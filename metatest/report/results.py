@@ -45,6 +45,7 @@ class Result:
 
     @property
     def steps_per_update(self) -> int:
+        """Environment steps of one agent in one update."""
         return self.interactions[-1] // self.updates[-1]
 
     def normalised(self) -> list[float | None]:

@@ -1,5 +1,6 @@
 """What a table says of a handful of seeds (Agarwal et al. 2021, by scipy's own functions)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> Any:
     return stats.trim_mean(values, QUARTILE, axis=axis)
 
 
-def interval(*samples: np.ndarray, statistic) -> Interval:
+def interval(*samples: np.ndarray, statistic: Callable[..., Any]) -> Interval:
     """`statistic` of samples that are resampled each on its own."""
     value = float(statistic(*samples))
     if min(len(sample) for sample in samples) < 2 or not all(map(_finite, samples)):

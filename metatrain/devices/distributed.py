@@ -25,7 +25,7 @@ class Distributed:
     cluster: bool = False
     """Take all of it from the cluster's environment variables (Slurm, Open MPI, cloud TPU)."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         given = [x is not None for x in (self.coordinator, self.num_processes, self.process_id)]
         if any(given) and not all(given):
             raise ValueError(

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 
 def is_first() -> bool:
+    """Whether this is process 0, which reads, writes and prints for all."""
     return jax.process_index() == 0
 
 

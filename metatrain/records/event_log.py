@@ -23,6 +23,7 @@ class EventLog:
         self._write(first_meta_step, session_log=_proto.SessionLog(status=_proto.SessionLog.START))
 
     def add(self, meta_step: int, scalars: list[tuple[str, float]]) -> None:
+        """Write (tag, value) pairs of one meta-step; on disk when this returns."""
         for tag, value in scalars:
             self._write(meta_step, summary=scalar(tag, value))
         self._writer.flush()

@@ -29,6 +29,7 @@ def draw_all(run_dir: Path) -> None:
 
 
 def log_lines(run_dir: Path) -> list[dict[str, Any]]:
+    """Of metrics.jsonl, oldest first."""
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 

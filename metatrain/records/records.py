@@ -16,6 +16,8 @@ from metatrain.records.run_directory import RunDirectory
 
 
 class Records:
+    """A run's checkpoints, log, curves and rule files, from any number of processes."""
+
     def __init__(self, run_dir: Path, config: MetaTrainConfig):
         """Raises RunDirectoryError for a directory that cannot be this run's."""
         opened = on_first(lambda: (RunDirectory(run_dir, config), Checkpoints(run_dir)))
@@ -45,6 +47,7 @@ class Records:
         return engine.place(state), step, found.damaged if found else ()
 
     def log(self, record: dict[str, Any]) -> None:
+        """One line of metrics.jsonl, and TensorBoard's scalars."""
         on_first(lambda: self._disk[0].log(record))
 
     def save(self, meta_step: int, state: EngineState) -> None:
@@ -60,9 +63,11 @@ class Records:
         on_first(write)
 
     def export_rule(self, meta_step: int, state: EngineState) -> None:
+        """The rule files, and the rule as a program of StableHLO."""
         selection, last = on_host((state.selection, state.rule_params))
         on_first(lambda: self._disk[0].export_rule(selection, last, meta_step))
 
     def close(self) -> None:
+        """Of no effect on what was written."""
         if self._disk is not None:
             self._disk[0].close()

@@ -10,8 +10,7 @@ from lpg.files.export import can_export, exported_rule
 from lpg.files.storage import save_rule, write_atomically
 from lpg.rule import RuleParams
 from lpg.rules.lpg import LPG
-from lpg.runs.run_log import forget_after
-from lpg.runs.run_options import keep_options
+from lpg.runs.resume import forget_after, keep_options
 from metatrain.presets import MetaTrainConfig
 from metatrain.records.event_log import EventLog
 from metatrain.selection import Selection, exported
@@ -25,6 +24,8 @@ class RunDirectoryError(RuntimeError):
 
 
 class RunDirectory:
+    """The files of a run, all but its checkpoints."""
+
     def __init__(self, path: Path, config: MetaTrainConfig):
         """Create or take up `path`. Refuses a directory that another config made."""
         self.path = path
@@ -105,6 +106,7 @@ class RunDirectory:
             ) from error
 
     def close(self) -> None:
+        """Close TensorBoard's file."""
         if self._events is not None:
             self._events.close()
 

@@ -15,7 +15,7 @@ from lpg.rollout import rollout, start
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import LPGWithBaseline
 from metatest.algorithms import Algorithm, a2c
-from metatest.evaluate import Budget, evaluate, make_task, setting
+from metatest.evaluate import Budget, evaluate, make_task, plan
 from metatest.tasks import Overrides, find_task, random_return
 from metatest.train_agent import train
 
@@ -169,25 +169,25 @@ def test_an_action_mask_holds_for_agents_and_the_random_policy(env):
     assert (curve.reward_per_step <= 1).all()
 
 
-def test_algorithms_train_by_their_own_habits_unless_told_otherwise():
+def test_algorithms_train_by_their_own_settings_unless_told_otherwise():
     learned, cartpole = Algorithm("lpg", FrozenRule(RULE, None)), find_task("CartPole-v1")
-    assert setting(learned, cartpole, Budget()) == (400, (64, 0.995, 1.0))
-    assert setting(a2c(), cartpole, Budget()) == (3200, (8, 0.99, 0.1))
+    assert plan(learned, cartpole, Budget()) == (400, (64, 0.995, 1.0))
+    assert plan(a2c(), cartpole, Budget()) == (3200, (8, 0.99, 0.1))
     for algorithm in (learned, a2c()):
-        assert setting(algorithm, find_task("short"), Budget()) == (781, (64, 0.995, 1.0))
+        assert plan(algorithm, find_task("short"), Budget()) == (781, (64, 0.995, 1.0))
         told = Budget(num_envs=4, gamma=0.9, reward_scale=2.0)
-        assert setting(algorithm, cartpole, told) == (6400, (4, 0.9, 2.0))
+        assert plan(algorithm, cartpole, told) == (6400, (4, 0.9, 2.0))
 
 
 def test_budgets_are_equal_steps_to_within_an_update():
     """100,000 steps: 78 updates of 64 x 20 are 99,840, 625 of A2C's 8 x 20 are 100,000."""
     learned, cartpole = Algorithm("lpg", FrozenRule(RULE, None)), find_task("CartPole-v1")
     budget = Budget(steps=100_000)
-    assert setting(learned, cartpole, budget).updates == 78
-    assert setting(a2c(), cartpole, budget).updates == 625
-    assert setting(learned, cartpole, Budget(steps=101_000)).updates == 79  # 101,120 is nearest
-    assert setting(a2c(), cartpole, Budget(steps=1279)).updates == 8
+    assert plan(learned, cartpole, budget).updates == 78
+    assert plan(a2c(), cartpole, budget).updates == 625
+    assert plan(learned, cartpole, Budget(steps=101_000)).updates == 79  # 101,120 is nearest
+    assert plan(a2c(), cartpole, Budget(steps=1279)).updates == 8
     with pytest.raises(ValueError, match=r"1,279 steps are less than one update of lpg .* 1,280"):
-        setting(learned, cartpole, Budget(steps=1279))
+        plan(learned, cartpole, Budget(steps=1279))
     with pytest.raises(ValueError, match="512,000 steps are less than one update"):
-        setting(a2c(), cartpole, Budget(num_envs=30_000))
+        plan(a2c(), cartpole, Budget(num_envs=30_000))

@@ -84,6 +84,7 @@ def tell_bandit(cohort: Cohort, bandit: BanditState, outcome: Outcome) -> Bandit
 def ended_lives(
     config: MetaTrainConfig, lifetimes: LifetimeState, report: CohortReport
 ) -> EndedLives:
+    """Lives that came to the end of their duration, or that the guard of B.1 ends."""
     deterministic = jax.vmap(partial(is_deterministic, config))(
         lifetimes, report.loss.policy_entropy
     )
@@ -115,7 +116,7 @@ def replace_ended(
     counted = jnp.cumsum(lives.ended)
     num_ended = counted[-1]
 
-    def fill(done, lifetimes):
+    def fill(done: Array, lifetimes: LifetimeState) -> LifetimeState:
         first = done * batch
         # The places of the next who ended, num_lifetimes where fewer than a batch are left.
         nth = first + jnp.arange(batch)
@@ -123,9 +124,9 @@ def replace_ended(
         safe = jnp.minimum(slots, num_lifetimes - 1)
         born = jax.vmap(partial(birth, cohort, config, bandit))(keys[safe], environment[safe])
 
-        def move_in(i, lifetimes):
+        def move_in(i: Array, lifetimes: LifetimeState) -> LifetimeState:
             # A scatter of the batch would be several kernels a leaf, and slower to compile.
-            def place(leaf, newborns):
+            def place(leaf: Array, newborns: Array) -> Array:
                 return jax.lax.dynamic_update_index_in_dim(leaf, newborns[i], slots[i], axis=0)
 
             return jax.tree.map(place, lifetimes, born)
@@ -170,6 +171,7 @@ def environment_metrics(cohort: Cohort, outcome: Outcome) -> EnvironmentMetrics:
 def step_metrics(
     cohorts: tuple[Cohort, ...], outcomes: tuple[Outcome, ...], grads: RuleParams
 ) -> Metrics:
+    """What one meta-step adds to the log line; `grads` are those of all devices."""
     losses = (outcome.report.loss for outcome in outcomes)
     parts = [jnp.concatenate(leaves) for leaves in zip(*losses, strict=True)]
     norm = optax.global_norm(grads)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lpg.runs.run_options import keep_options
+from lpg.runs.resume import keep_options
 
 OPTIONS = {"arms": (1.0, 2.0), "seeds": 3}
 

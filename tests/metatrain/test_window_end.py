@@ -12,7 +12,7 @@ from metatrain import bandit as bandits
 from metatrain.cohort import build_cohorts
 from metatrain.devices.mesh import make_mesh
 from metatrain.lifetime import birth
-from metatrain.turnover import EndedLives, replace_ended
+from metatrain.window_end import EndedLives, replace_ended
 
 LIVES = 48  # newborns come three at a time
 
