@@ -1,0 +1,65 @@
+"""Taking a run up again: its options must be the same, and its log ends where its checkpoint does."""
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from lpg.files.storage import write_atomically
+
+
+def forget_after(log: Path, counter: str, last: int) -> list[dict[str, Any]]:
+    """Cut the log to the lines that a checkpoint covers, and return them.
+
+    What a killed run wrote beyond its checkpoint, a torn last line included, is done again.
+
+    Args:
+        counter: the field that counts, such as meta_step.
+        last: its value in the checkpoint.
+    """
+    kept = []
+    for text in log.read_text().splitlines() if log.exists() else []:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            break  # torn
+        if line[counter] > last:
+            break
+        kept.append(line)
+    write_atomically(log, "".join(json.dumps(line) + "\n" for line in kept).encode())
+    return kept
+
+
+def keep_options(
+    path: Path,
+    options: dict[str, Any],
+    free: Collection[str] = (),
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda before: before,
+) -> None:
+    """Write the options to `path`, unless a run was made there with others.
+
+    Args:
+        free: options that may differ when a run is taken up again.
+        upgrade: what options of an older version come to in this one.
+
+    Raises:
+        ValueError: the file is damaged or holds other options.
+        OSError: it cannot be written.
+    """
+    now = json.loads(json.dumps(options))  # tuples become lists, as they do in the file
+    try:
+        before = upgrade(json.loads(path.read_text())) if path.exists() else now
+        names = sorted((before.keys() | now.keys()) - set(free))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not valid JSON of options, so this run cannot be taken up; restore it or "
+            "choose another --run-dir."
+        ) from error
+    different = [key for key in names if before.get(key) != now.get(key)]
+    if different:
+        listed = ", ".join(f"{k} ({before.get(k)} -> {now.get(k)})" for k in different)
+        raise ValueError(
+            f"The run in {path.parent} was made with other options: {listed}; give the same values "
+            "or choose another --run-dir."
+        )
+    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
