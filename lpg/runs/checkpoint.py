@@ -35,6 +35,7 @@ class CheckpointError(RuntimeError):
 
 class Restored(NamedTuple):
     """The newest intact checkpoint, and what was wrong with newer ones."""
+
     state: State
     step: int
     damaged: tuple[str, ...]  # one sentence for each newer checkpoint that could not be used

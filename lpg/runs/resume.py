@@ -1,4 +1,4 @@
-"""Taking a run up again: its options must be the same, and its log ends where its checkpoint does."""
+"""Taking a run up again: by the same options, with a log that ends where its checkpoint does."""
 
 import json
 from collections.abc import Callable, Collection
