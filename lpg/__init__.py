@@ -4,7 +4,7 @@ What a training loop of one's own needs is here; `scripts/examples/train_with_ru
 """
 
 from lpg.files.loading import load
-from lpg.heads import AgentOutputs, Heads, split_heads
+from lpg.heads import AgentOutputs, Heads, action_log_prob, split_heads
 from lpg.rule import Hypers, RuleInputs, UpdateRule, rule_inputs
 from lpg.trajectory import Trajectory
 
@@ -15,6 +15,7 @@ __all__ = [
     "RuleInputs",
     "Trajectory",
     "UpdateRule",
+    "action_log_prob",
     "load",
     "rule_inputs",
     "split_heads",

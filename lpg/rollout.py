@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from lpg.heads import action_log_prob
 from lpg.trajectory import Trajectory
 
 
@@ -109,9 +110,11 @@ def rollout(
     draws = jax.tree.map(lambda x: x.reshape((num_steps, num_envs, *x.shape[1:])), draws)
     vmapped_step = jax.vmap(step_and_reset, in_axes=(None, 0, 0, 0, None))
 
-    def step(carry: RolloutState, x: tuple[Array, Draws]) -> tuple[RolloutState, tuple[Array, ...]]:
+    def step(carry: RolloutState, x: tuple[Array, Draws]) -> tuple[RolloutState, Any]:
         uniform, drawn = x
-        action = sample_action(jax.lax.stop_gradient(policy(carry.observation)), uniform)
+        logits = jax.lax.stop_gradient(policy(carry.observation))
+        action = sample_action(logits, uniform)
+        log_prob = action_log_prob(logits, action)
         observation, env_state, reward, terminated, truncated = vmapped_step(
             env, drawn, carry.env_state, action, env_params
         )
@@ -119,16 +122,15 @@ def rollout(
         total = carry.episode_return + reward
         carry_next = RolloutState(env_state, observation, jnp.where(done, 0.0, total))
         finished = jnp.where(done, total, 0.0)
-        return carry_next, (carry.observation, action, reward, terminated, truncated, finished)
+        seen = carry.observation, action, reward, terminated, truncated, log_prob
+        return carry_next, (Trajectory(*seen), finished)
 
-    final, (observation, action, reward, terminated, truncated, finished) = jax.lax.scan(
-        step, state, (uniforms, draws)
-    )
-    observation = jnp.concatenate([observation, final.observation[None]])
-    trajectory = Trajectory(observation, action, reward, terminated, truncated)
+    final, (trajectory, finished) = jax.lax.scan(step, state, (uniforms, draws))
+    observation = jnp.concatenate([trajectory.observation, final.observation[None]])
+    trajectory = trajectory._replace(observation=observation)
     summary = EpisodeSummary(
         return_sum=jnp.sum(finished),
         count=jnp.sum(trajectory.done.astype(jnp.float32)),
-        reward_sum=jnp.sum(reward),
+        reward_sum=jnp.sum(trajectory.reward),
     )
     return final, trajectory, summary

@@ -14,6 +14,7 @@ class Trajectory(NamedTuple):
     reward: Float[Array, "T B"]
     terminated: Bool[Array, "T B"]  # the environment ended the episode
     truncated: Bool[Array, "T B"]  # the time limit did
+    behaviour_log_prob: Float[Array, "T B"]  # of the action, under the policy that took it
 
     @property
     def done(self) -> Bool[Array, "T B"]:

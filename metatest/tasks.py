@@ -86,7 +86,7 @@ class Overrides:
 
 
 class Adapter:
-    """A gymnax environment as rollouts want it: float rewards, image planes first."""
+    """A gymnax environment as rollouts want it: image planes first."""
 
     def __init__(self, env: Any):
         self.env = env

@@ -21,7 +21,7 @@ from lpg.learner import FrozenRule
 from lpg.rules.learned import Precision
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import with_baseline
-from metatest.atari.env import AtariEnv, AtariSettings
+from metatest.atari.env import AtariEnv, AtariSettings, Choose
 from metatest.atari.train import (
     Player,
     as_trajectory,
@@ -60,10 +60,11 @@ def main() -> None:
     state = newborn(programs, 0, hypers(5e-4, 0.5, 0.995))
     rng, steps, updates = np.random.default_rng(0), benchmark.num_steps, benchmark.updates
 
-    def at_random(screen: np.ndarray) -> np.ndarray:
-        return rng.integers(0, env.num_actions, len(screen)).astype(np.int32)
+    def at_random(screen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        action = rng.integers(0, env.num_actions, len(screen)).astype(np.int32)
+        return action, np.full(len(screen), -np.log(env.num_actions), np.float32)
 
-    def emulate(choose: Callable[[np.ndarray], np.ndarray], count: int) -> None:
+    def emulate(choose: Choose, count: int) -> None:
         for _ in range(count):
             env.rollout(choose, steps)
 

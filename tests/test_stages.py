@@ -11,7 +11,7 @@ from tiny import TINY
 
 from metatrain.engine import Engine
 
-CONFIG = dataclasses.replace(TINY, envs=("short", "distractor"), lifetimes=4)
+CONFIG = dataclasses.replace(TINY, envs=("distractor",), lifetimes=4)
 
 
 def engine(kind=Engine):

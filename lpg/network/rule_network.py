@@ -123,7 +123,7 @@ class RuleNetwork(nn.Module):
 
 
 class LPGNetwork(RuleNetwork):
-    """x_t -> pi_hat_t [T, R] and the logits of y_hat_t [T, R, m]; `targets` in learned_rule.py."""
+    """x_t -> pi_hat_t [T, R] and the logits of y_hat_t [T, R, m]; `targets` in rules/lpg.py."""
 
     prediction_size: int = 30
     embedding_size: int = 16
@@ -141,7 +141,7 @@ class LPGNetwork(RuleNetwork):
 
 
 class LPGVNetwork(RuleNetwork):
-    """x_t, with V in place of phi(y), -> pi_hat_t [T, R]; `targets` in learned_value_rule.py."""
+    """x_t, with V in place of phi(y), -> pi_hat_t [T, R]; `targets` in rules/lpg_v.py."""
 
     @nn.compact
     def __call__(self, inputs: RuleInputs) -> Float[Array, "T R"]:

@@ -36,6 +36,10 @@ class AtariSettings:
             raise ValueError(f"sticky_actions must lie in [0, 1), got {self.sticky_actions}.")
 
 
+# From screens u8 [B / 2, 4, 84, 84] to actions i32 [B / 2] and their log-probabilities f32 [B / 2].
+Choose = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
 class Episode(NamedTuple):
     """A finished game; `frames` are the emulator's, four a step."""
 
@@ -51,6 +55,7 @@ class AtariRollout(NamedTuple):
     reward: np.ndarray  # f32 [T, B], clipped to [-1, 1]
     terminated: np.ndarray  # bool [T, B]
     truncated: np.ndarray  # bool [T, B]
+    behaviour_log_prob: np.ndarray  # f32 [T, B], of the action when it was chosen
     episodes: list[Episode]  # that ended
 
 
@@ -63,7 +68,7 @@ class _Half:
     observation: np.ndarray
     score: np.ndarray
     started: np.ndarray  # episode frame number at the last step
-    pending: np.ndarray | None = None
+    pending: tuple[np.ndarray, np.ndarray] | None = None  # and its log-probability
 
 
 @dataclass
@@ -104,8 +109,8 @@ class AtariEnv:
             env, rows, observation.copy(), np.zeros(count), info["episode_frame_number"].copy()
         )
 
-    def rollout(self, choose: Callable[[np.ndarray], np.ndarray], num_steps: int) -> AtariRollout:
-        """`choose` maps screens u8 [B / 2, 4, 84, 84] to actions i32 [B / 2]."""
+    def rollout(self, choose: Choose, num_steps: int) -> AtariRollout:
+        """T steps of actions that `choose` chooses, half of the environments at a time."""
         count = self.settings.num_envs
         out = AtariRollout(
             observation=np.empty((num_steps + 1, count, *SCREEN), np.uint8),
@@ -113,6 +118,7 @@ class AtariEnv:
             reward=np.empty((num_steps, count), np.float32),
             terminated=np.empty((num_steps, count), bool),
             truncated=np.empty((num_steps, count), bool),
+            behaviour_log_prob=np.empty((num_steps, count), np.float32),
             episodes=[],
         )
         for t in range(num_steps):
@@ -121,7 +127,7 @@ class AtariEnv:
                     self._send(half, choose)
             for half in self._halves:
                 out.observation[t, half.rows] = half.observation
-                out.action[t, half.rows] = half.pending
+                out.action[t, half.rows], out.behaviour_log_prob[t, half.rows] = half.pending
                 self._receive(half, out, t)
                 # The action for step t + 1, which the emulator executes during the other's turn.
                 self._send(half, choose)
@@ -129,15 +135,15 @@ class AtariEnv:
             out.observation[num_steps, half.rows] = half.observation
         return out
 
-    def _send(self, half: _Half, choose: Callable[[np.ndarray], np.ndarray]) -> None:
-        action = choose(half.observation)
+    def _send(self, half: _Half, choose: Choose) -> None:
+        action, log_prob = choose(half.observation)
         # An action out of range would hang ale-py's worker for ever.
         if action.min() < 0 or action.max() >= self.num_actions:
             raise ValueError(
                 f"Actions of {self.game} lie in 0..{self.num_actions - 1}, got {action}."
             )
         half.env.send(np.ascontiguousarray(action, np.int32))
-        half.pending = action
+        half.pending = action, log_prob
 
     def _receive(self, half: _Half, out: AtariRollout, t: int) -> None:
         observation, reward, terminated, truncated, info = half.env.recv()

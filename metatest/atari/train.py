@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from lpg.agent import Agent, AgentParams, Body
 from lpg.agents.nature_network import AtariAgent
+from lpg.heads import action_log_prob
 from lpg.learner import Learner, LearnerState
 from lpg.optimizers import make_optimizer
 from lpg.rollout import sample_action
@@ -52,7 +53,7 @@ class Programs:
         return Body(self.agent, jnp.ones((self.agent.heads.logits,), bool))
 
     @cached_property
-    def act(self) -> Callable[..., Array]:
+    def act(self) -> Callable[..., tuple[Array, Array]]:
         """Compiled: parameters theta, a key and screens [B, 4, 84, 84] to actions i32 [B]."""
         return jax.jit(partial(_act, self))
 
@@ -85,9 +86,13 @@ def newborn(programs: Programs, seed: int, hypers: Hypers) -> AtariState:
     return AtariState(learner, key, jnp.int32(0), hypers)
 
 
-def _act(programs: Programs, params: AgentParams, key: Array, screen: Array) -> Int[Array, "B"]:
+def _act(
+    programs: Programs, params: AgentParams, key: Array, screen: Array
+) -> tuple[Int[Array, "B"], Float[Array, "B"]]:
+    """Actions and their log-probabilities."""
     logits = programs.body.outputs(params, screen).logits
-    return sample_action(logits, jax.random.uniform(key, (screen.shape[0],)))
+    action = sample_action(logits, jax.random.uniform(key, (screen.shape[0],)))
+    return action, action_log_prob(logits, action)
 
 
 def _learn(programs: Programs, state: AtariState, trajectory: Trajectory) -> AtariState:
@@ -115,10 +120,11 @@ class Player:
         self._key = jax.random.fold_in(state.key, state.update)
         self._calls = 0
 
-    def __call__(self, screen: np.ndarray) -> np.ndarray:
+    def __call__(self, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._calls += 1
         key = jax.random.fold_in(self._key, self._calls)
-        return np.asarray(self._act(self._params, key, screen))
+        action, log_prob = self._act(self._params, key, screen)
+        return np.asarray(action), np.asarray(log_prob)
 
 
 def play_and_learn(
@@ -152,7 +158,7 @@ def play_and_learn(
 
 def as_trajectory(rollout: AtariRollout) -> Trajectory:
     """The rollout on JAX's default device, without the episodes that ended."""
-    return Trajectory(*(jnp.asarray(x) for x in rollout[:5]))
+    return Trajectory(*(jnp.asarray(x) for x in rollout[:6]))
 
 
 def frames(updates: int, num_envs: int, num_steps: int) -> int:

@@ -25,10 +25,12 @@ def outputs(theta, board):
 def env_step(theta, carry, key):
     observation, env_state = carry
     key, *keys = jax.random.split(key, NUM_ENVS + 1)
-    action = jax.random.categorical(key, outputs(theta, observation).logits)
+    logits = outputs(theta, observation).logits
+    action = jax.random.categorical(key, logits)
+    log_prob = lpg.action_log_prob(logits, action)
     step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
     after, env_state, *rest, _ = step(jnp.stack(keys), env_state, action, env_params)
-    return (after, env_state), (observation, action, *rest)  # reward, terminated, truncated
+    return (after, env_state), (observation, action, *rest, log_prob)  # as in a Trajectory
 
 
 def update(carry, key):

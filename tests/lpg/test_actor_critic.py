@@ -24,6 +24,7 @@ def setting(seed=0):
         reward=jnp.asarray(rng.normal(size=(T, B)), jnp.float32),
         terminated=jnp.asarray(rng.random((T, B)) < 0.2),
         truncated=jnp.asarray(rng.random((T, B)) < 0.2),
+        behaviour_log_prob=jnp.full((T, B), -jnp.log(ACTIONS)),
     )
     outputs = AgentOutputs(
         logits=jnp.asarray(rng.normal(size=(T + 1, B, ACTIONS)), jnp.float32),

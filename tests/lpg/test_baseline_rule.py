@@ -24,7 +24,9 @@ def setting():
 
     action = jnp.asarray(rng.integers(0, A, (T, B)), jnp.int32)
     ends = jnp.zeros((T, B), bool)
-    trajectory = Trajectory(jnp.zeros((T + 1, B), jnp.int32), action, draw(T, B), ends, ends)
+    reward, acted = draw(T, B), jnp.full((T, B), -jnp.log(A))
+    observation = jnp.zeros((T + 1, B), jnp.int32)
+    trajectory = Trajectory(observation, action, reward, ends, ends, acted)
     outputs = AgentOutputs(draw(T + 1, B, A), draw(T + 1, B, M), draw(T + 1, B, 1))
     return outputs, trajectory, LPGTargets(draw(T, B), jax.nn.log_softmax(draw(T, B, M)))
 

@@ -30,6 +30,7 @@ def trajectories(rng):
         reward=jnp.asarray(rng.normal(size=shape), jnp.float32),
         terminated=jnp.asarray(rng.random(shape) < 0.2),
         truncated=jnp.asarray(rng.random(shape) < 0.2),
+        behaviour_log_prob=jnp.full(shape, -jnp.log(ACTIONS)),
     )
 
 

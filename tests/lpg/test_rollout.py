@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from envs.suite import make
 from lpg.rollout import RolloutState, rollout, sample_action, start
@@ -96,6 +96,17 @@ def test_actions_invert_the_policys_distribution_at_the_uniform_draws(game):
         assert clear.mean() > 0.99
         np.testing.assert_array_equal(part.trajectory.action[clear], want[clear])
         assert part.trajectory.action.dtype == jnp.int32
+
+
+def test_behaviour_log_prob_is_the_policys_of_the_action_taken(game):
+    name, _, _, played = game
+    for each in played:
+        trajectory = each.trajectory
+        for t in range(NUM_STEPS):
+            logits = np.asarray(CASES[name](trajectory.observation[t]), np.float64)
+            action = np.asarray(trajectory.action[t])
+            expected = np.log(special.softmax(logits, axis=-1)[np.arange(NUM_ENVS), action])
+            np.testing.assert_allclose(trajectory.behaviour_log_prob[t], expected, rtol=1e-4)
 
 
 def test_observation_after_an_episodes_end_is_the_next_episodes_first():

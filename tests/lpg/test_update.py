@@ -55,6 +55,7 @@ def tabular_trajectory(rng):
         reward=jnp.asarray(rng.normal(size=(T, B)), jnp.float32),
         terminated=jnp.asarray(rng.random((T, B)) < 0.2),
         truncated=jnp.asarray(rng.random((T, B)) < 0.2),
+        behaviour_log_prob=jnp.full((T, B), -jnp.log(ACTIONS)),
     )
 
 

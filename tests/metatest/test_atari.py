@@ -27,7 +27,12 @@ TINY = AtariOptions(
 
 def random_actions(env, seed=0):
     rng = np.random.default_rng(seed)
-    return lambda screen: rng.integers(0, env.num_actions, len(screen)).astype(np.int32)
+
+    def choose(screen):
+        action = rng.integers(0, env.num_actions, len(screen)).astype(np.int32)
+        return action, np.full(len(screen), -np.log(env.num_actions), np.float32)
+
+    return choose
 
 
 def test_fifty_seven_games_and_their_spellings():
@@ -106,7 +111,7 @@ def test_rewards_are_clipped_and_scores_are_not():
 def test_an_action_out_of_range_is_refused():
     env = AtariEnv("pong", AtariSettings(num_envs=2), seed=0)
     with pytest.raises(ValueError, match="lie in 0..5"):
-        env.rollout(lambda screen: np.array([6]), 1)
+        env.rollout(lambda screen: (np.array([6]), np.zeros(1)), 1)
     env.close()
 
 

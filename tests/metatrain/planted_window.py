@@ -102,6 +102,7 @@ def trajectories(rng, shape, tabular):
         reward=rng.normal(size=(*shape, T, B)),
         terminated=rng.random((*shape, T, B)) < 0.15,
         truncated=rng.random((*shape, T, B)) < 0.05,
+        behaviour_log_prob=np.full((*shape, T, B), -np.log(ACTIONS)),
     )
 
 

@@ -38,6 +38,7 @@ def setting(seed=0, features=0):
         reward=jnp.asarray(rng.normal(size=(T, B)), jnp.float32),
         terminated=jnp.asarray(rng.random((T, B)) < 0.2),
         truncated=jnp.asarray(rng.random((T, B)) < 0.2),
+        behaviour_log_prob=jnp.full((T, B), -jnp.log(ACTIONS)),
     )
     return trajectory, rng
 
@@ -105,7 +106,7 @@ def test_critic_of_a_two_state_loop_learns_its_value():
     nothing = jnp.zeros((T, B), bool)
     trajectory = Trajectory(
         jnp.asarray(observation, jnp.int32), jnp.zeros((T, B), jnp.int32),
-        jnp.asarray(1 - observation[:-1], jnp.float32), nothing, nothing,
+        jnp.asarray(1 - observation[:-1], jnp.float32), nothing, nothing, jnp.zeros((T, B)),
     )  # fmt: skip
     critic = make_agent("table", HEADS, num_states=2)
     step = jax.jit(
