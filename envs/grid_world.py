@@ -137,8 +137,20 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
         del params
         return spaces.Discrete(self.num_actions)
 
+    def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
+        """The first state of an episode, by `reset_with`."""
+        return self.reset_with(self.draw_reset(key), params)
+
     # What the two kinds of worlds differ in.
     num_draws: int
+
+    def draw_reset(self, key: Array) -> Array:
+        """The uniforms of one reset."""
+        raise NotImplementedError
+
+    def reset_with(self, uniforms: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
+        """`reset_env` on numbers already drawn."""
+        raise NotImplementedError
 
     def _respawn(
         self,

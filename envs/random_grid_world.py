@@ -54,16 +54,12 @@ class RandomGridWorld(GridWorld):
             cells.append(jnp.where(back[i], free.cell(rank), state.object_cell[i]))
         return jnp.stack(cells), back
 
-    def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
-        """Agent and objects on distinct free cells."""
-        return self.reset_with(self.draw_reset(key), params)
-
     def draw_reset(self, key: Array) -> Array:
         """One uniform for the agent's cell, then one for each object's."""
         return jax.random.uniform(key, (1 + self.num_objects,), jnp.float32)
 
     def reset_with(self, uniforms: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
-        """`reset_env` on numbers already drawn."""
+        """Agent and objects on distinct free cells."""
         # Padded objects come last and disturb none.
         count = 1 + self.num_objects
         agent_cell, *cells = distinct_cells(free_cells(params.wall), uniforms, count)

@@ -49,20 +49,16 @@ class TabularGridWorld(GridWorld):
     ) -> tuple[Array, Array]:
         return state.object_cell, absent_before & (uniforms < params.p_respawn)
 
-    def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
-        """All objects present, the agent on any free cell, an object's cell included."""
-        return self.reset_with(self.draw_reset(key), params)
-
     def draw_reset(self, key: Array) -> Array:
         """One uniform, for the agent's cell."""
         return jax.random.uniform(key, (), jnp.float32)
 
-    def reset_with(self, uniform: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
-        """`reset_env` on a number already drawn."""
+    def reset_with(self, uniforms: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
+        """All objects present, the agent on any free cell, an object's cell included."""
         free = free_cells(params.wall)
         state = GridWorldState(
             time=jnp.int32(0),
-            agent_cell=free.cell(free.draw(uniform)),
+            agent_cell=free.cell(free.draw(uniforms)),
             object_cell=jnp.asarray(params.object_cell),
             present=jnp.asarray(params.object_valid),
         )

@@ -42,15 +42,19 @@ def choose(
     ValueError for one that is neither.
     """
     algorithms: list[Algorithm] = []
-    for name, source in [(rule, file), *((name, None) for name in baselines)]:
-        if source is None and name in BASELINES:
-            algorithms.append(BASELINES[name]())
-            continue
-        source = _baseline(name) if source is None else source
-        own = str(source.architecture.get("rule"))
-        taken = {algorithm.name for algorithm in algorithms}
+
+    def add(name: str, source: RuleFile) -> None:
         learner = learned(name, source, baseline_head, precision)
-        algorithms.append(Algorithm(_named(name, own, taken), learner))
+        taken = {algorithm.name for algorithm in algorithms}
+        own = _named(name, str(source.architecture.get("rule")), taken)
+        algorithms.append(Algorithm(own, learner))
+
+    add(rule, file)
+    for name in baselines:
+        if name in BASELINES:
+            algorithms.append(BASELINES[name]())
+        else:
+            add(name, _baseline(name))
     return algorithms
 
 

@@ -45,6 +45,10 @@ class Life(NamedTuple):
     rollout: RolloutState
     kept: tuple[Trajectory, ...]  # those that the learner reads once more
 
+    def instance(self, task: Task) -> Any:
+        """The params of the environment that this life is in."""
+        return self.env_params if has_instances(task.env) else task.env_params
+
     def body(self, task: Task) -> Body:
         """The task's agent in this life's world; of one life, as `policy`."""
         return Body(task.agent, self.action_mask)
@@ -105,9 +109,8 @@ def _update(task: Task, life: Life) -> tuple[Life, EpisodeSummary]:
 def _act(task: Task, life: Life) -> tuple[Life, Trajectory, EpisodeSummary]:
     """A rollout, with rewards as the learner is to read them."""
     key, key_rollout = jax.random.split(life.key)
-    env_params = life.env_params if has_instances(task.env) else task.env_params
     state, trajectory, summary = rollout(
-        key_rollout, task.env, env_params, life.policy(task), life.rollout, task.num_steps
+        key_rollout, task.env, life.instance(task), life.policy(task), life.rollout, task.num_steps
     )
     trajectory = trajectory._replace(reward=trajectory.reward * task.reward_scale)
     return life._replace(key=key, rollout=state), trajectory, summary

@@ -24,6 +24,7 @@ from metatrain.devices.mesh import (
     gather,
     make_mesh,
     place,
+    platform_of,
     total,
 )
 from metatrain.initial_rule import InitialRule
@@ -159,7 +160,7 @@ class Engine:
     @property
     def platform(self) -> str:
         """Of the mesh's devices, which need not be here: programs are chosen by it."""
-        return self.mesh.devices.flat[0].platform
+        return platform_of(self.mesh)
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:

@@ -19,7 +19,7 @@ from lpg.platform import traced_for
 from lpg.rule import RuleParams, UpdateRule
 from lpg.update import AgentState
 from metatrain.cohort import Cohort
-from metatrain.devices.mesh import REPLICATED, gather, local_slots, make_mesh
+from metatrain.devices.mesh import REPLICATED, gather, local_slots, make_mesh, platform_of
 from metatrain.lifetime import LifetimeState, birth_with, final_return, grow_older, policy
 from metatrain.presets import MetaTrainConfig
 from metatrain.shares import unmeasured
@@ -51,7 +51,7 @@ class Validation:
         self.config = replace(config, num_updates=1, unearned_cost=0.0, remat=False)
         self.cohorts = tuple(map(self._cohort, cohorts))
         mesh = make_mesh(self.cohorts)
-        live = traced_for(mesh.devices.flat[0].platform, self._live)
+        live = traced_for(platform_of(mesh), self._live)
         shared = jax.shard_map(
             live, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED, check_vma=False
         )

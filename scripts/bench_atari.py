@@ -80,7 +80,7 @@ def main() -> None:
         ),
         "learner alone": timed(
             lambda: [
-                jax.block_until_ready(programs.learn(warm, trajectory)) for _ in range(updates)
+                jax.block_until_ready(programs.learn(warm, [trajectory])) for _ in range(updates)
             ]
         ),
     }

@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 from envs.suite import SUITE, normalised_return
+from metatrain.records.plots import log_lines
 
 FIGURES = ("policy_entropy", "prediction_information")  # beside late returns
 
@@ -31,7 +32,7 @@ class Curve:
 
 def main() -> None:
     command = tyro.cli(Curve)
-    lines = [json.loads(x) for x in (command.run / "metrics.jsonl").read_text().splitlines()]
+    lines = log_lines(command.run)
     last = lines[-1]["meta_step"]
     for end in range(command.every, last + command.every, command.every):
         own = [x for x in lines if end - command.every < x["meta_step"] <= end]

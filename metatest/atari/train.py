@@ -6,7 +6,7 @@ reads pi and y of the parameters that it updates, computed anew on the trajector
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -59,7 +59,7 @@ class Programs:
 
     @cached_property
     def learn(self) -> Callable[..., AtariState]:
-        """Compiled: a state and its newest trajectory to the state one update later."""
+        """Compiled: a state and the learner's trajectories to the state one update later."""
         return jax.jit(partial(_learn, self))
 
 
@@ -95,13 +95,12 @@ def _act(
     return action, action_log_prob(logits, action)
 
 
-def _learn(programs: Programs, state: AtariState, trajectory: Trajectory) -> AtariState:
-    """Of a state that keeps all trajectories but the newest; kept are those after the oldest."""
-    trajectories = (*state.kept, trajectory)
+def _learn(programs: Programs, state: AtariState, trajectories: Sequence[Trajectory]) -> AtariState:
+    """From all that the learner reads, oldest first; those after the oldest are kept."""
     learner = programs.learner.learn(
         programs.body, OPTIMIZER, state.learner, trajectories, state.hypers
     )
-    kept = trajectories[programs.learner.fresh :]
+    kept = tuple(trajectories[programs.learner.fresh :])
     return state._replace(learner=learner, kept=kept, update=state.update + 1)
 
 
@@ -142,15 +141,13 @@ def play_and_learn(
     for _ in range(num_updates):
         player.follow(before)
         before = state
-        while len(state.kept) < programs.learner.num_trajectories - 1:
+        trajectories = list(state.kept)
+        while len(trajectories) < programs.learner.num_trajectories:
             rollout = env.rollout(player, num_steps)
             rewards.append(rollout.reward.mean())
             episodes += rollout.episodes
-            state = state._replace(kept=(*state.kept, as_trajectory(rollout)))
-        rollout = env.rollout(player, num_steps)
-        rewards.append(rollout.reward.mean())
-        episodes += rollout.episodes
-        state = programs.learn(state, as_trajectory(rollout))
+            trajectories.append(as_trajectory(rollout))
+        state = programs.learn(state._replace(kept=()), trajectories)
     state = jax.block_until_ready(state)
     seconds = time.perf_counter() - started
     return state, Interval(num_updates, seconds, float(np.mean(rewards)), episodes)

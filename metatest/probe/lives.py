@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float, Int
 from envs.suite import SUITE, ChainSpec
 from lpg.agent import Body
 from lpg.heads import AgentOutputs, entropy
-from lpg.instance import has_instances
 from lpg.learner import FrozenRule, LearnerState
 from lpg.rollout import EpisodeSummary, rollout
 from lpg.rule import Hypers, RuleInputs, RuleParams
@@ -158,7 +157,7 @@ def live(
         rule_params: RuleParams, lives: Life, num_updates: Array
     ) -> tuple[Life, EpisodeSummary]:
         # The rule is an argument, so that all rules of one architecture share what is compiled.
-        learner = CutPrediction(probed.rule, rule_params)
+        learner = replace(probed, rule_params=rule_params)
         return run_updates(replace(task, learner=learner), lives, num_updates)
 
     length = num_updates // CHUNKS
@@ -201,11 +200,9 @@ def end(task: Task, life: Life) -> Ended:
 
 def look(task: Task, life: Life) -> AgentOutputs:
     """The agent's outputs on the LOOK_STEPS states that it visits next, if it stays as it is."""
-
-    env_params = life.env_params if has_instances(task.env) else task.env_params
     key = jax.random.fold_in(life.key, LOOK_STEPS)  # the life itself goes on with its key
     _, trajectory, _ = rollout(
-        key, task.env, env_params, life.policy(task), life.rollout, LOOK_STEPS
+        key, task.env, life.instance(task), life.policy(task), life.rollout, LOOK_STEPS
     )
     return life.body(task).outputs(life.learner.agent.params, trajectory.observation)
 

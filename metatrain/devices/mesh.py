@@ -42,6 +42,11 @@ def make_mesh(cohorts: tuple[Cohort, ...], devices: list[Any] | None = None) -> 
     return Mesh(found, (AXIS,))
 
 
+def platform_of(mesh: Mesh) -> str:
+    """Of the mesh's devices, which need not be here."""
+    return mesh.devices.flat[0].platform
+
+
 def even_devices(cohorts: tuple[Cohort, ...]) -> list[Any]:
     """The same number of every process, the largest that shares every cohort evenly, else one."""
     per_process = [
