@@ -79,7 +79,7 @@ def build_cohorts(rule: UpdateRule, config: MetaTrainConfig) -> tuple[Cohort, ..
         env, base_params = stack(names)
         rows = [SUITE[name] for name in names]
         cohort = make_cohort(
-            rule, config, rows, env, base_params, config.lifetimes // len(config.envs), first
+            rule, config, rows, env, base_params, config.lifetimes_of(names[0]), first
         )
         built.append(cohort)
         first += cohort.num_lifetimes
@@ -113,7 +113,6 @@ def make_cohort(
     num_states = instance.num_states(env)
     shape = instance.observation_shape(env, jax.tree.map(lambda x: x[0], base_params))
     arms = [(lr, kl) for lr in row.learning_rates for kl in row.kl_costs]
-    steps_per_window = config.num_envs * config.num_steps * config.num_updates
     critic = make_agent(
         row.agent, Heads(logits=0, value=1), num_states=num_states, observation_shape=shape
     )
@@ -135,18 +134,19 @@ def make_cohort(
         ),
         learning_rates=np.array([lr for lr, _ in arms], np.float32),
         kl_costs=np.array([kl for _, kl in arms], np.float32),
-        lifetime_windows=np.array(
-            [
-                max(1, ceil(r.lifetime_steps * config.lifetime_scale / steps_per_window))
-                for r in rows
-            ],
-            np.int32,
-        ),
+        lifetime_windows=np.array([_windows(config, row) for row in rows], np.int32),
         random_return=np.array([r.random_return for r in rows], np.float32),
         best_return=np.array([r.best_return for r in rows], np.float32),
         lifetimes_per_env=lifetimes_per_env,
         first_index=first_index,
     )
+
+
+def _windows(config: MetaTrainConfig, row: SuiteRow) -> int:
+    """Windows that a life lasts: Table 3's steps, scaled and bounded as the config says."""
+    steps_per_window = config.num_envs * config.num_steps * config.num_updates
+    windows = max(1, ceil(row.lifetime_steps * config.lifetime_scale / steps_per_window))
+    return min(windows, config.longest_lifetime or windows)
 
 
 def _optimizer_name(row: SuiteRow) -> OptimizerName:

@@ -88,10 +88,10 @@ def as_record(
     }
     per_env: dict[str, dict[str, Any]] = {}
     window = config.num_envs * config.num_steps * config.num_updates
-    transitions = steps * window * (config.lifetimes // len(config.envs))
     for cohort_names, env, bandit in zip(names, metrics.environments, bandits, strict=True):
         log_probs = log_probabilities(bandit, config.bandit_temperature, config.bandit_exploration)
         for i, name in enumerate(cohort_names):
+            transitions = steps * window * config.lifetimes_of(name)
             per_env[name] = {
                 "return": _ratio(env.return_sum[i], env.episodes[i]),
                 "late_return": _ratio(env.late_return_sum[i], env.late_episodes[i]),

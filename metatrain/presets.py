@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from envs.suite import SUITE
+from envs.suite import SUITE, cohorts
 from lpg.rules.lpg import LPG
 from lpg.rules.registry import LearnedRule, rule_class
 
@@ -22,7 +22,10 @@ class MetaTrainConfig:
     envs: tuple[str, ...] = ALL_ENVIRONMENTS
     """Training environments by name, of the fifteen in appendix A."""
     lifetimes: int = 960
-    """Parallel lifetimes in all, shared evenly over the environments (Table 2: 960)."""
+    """Parallel lifetimes in all (Table 2: 960)."""
+    shares: tuple[int, ...] = ()
+    """How many of them each environment gets, in proportion and in the order of `envs`; evenly
+    where none are given, as published. Environments of one cohort have equal shares."""
     num_envs: int = 64
     """Parallel environments per lifetime (Table 2: 64)."""
     num_steps: int = 20
@@ -60,6 +63,8 @@ class MetaTrainConfig:
     """rho of Eq. 6 (Table 2)."""
     lifetime_scale: float = 1.0
     """Multiplies Table 3's lifetimes; 0.1 lets small runs see whole lives."""
+    longest_lifetime: int | None = None
+    """Windows that a life lasts at most, so that short runs see whole lives of networks too."""
     gae_lambda: float = 0.95
     """lambda of the outer advantage (the paper is silent)."""
     critic_learning_rate: float = 1e-3
@@ -101,12 +106,7 @@ class MetaTrainConfig:
             raise ValueError(f"Unknown environment {unknown[0]!r}; known are {', '.join(SUITE)}.")
         if not self.envs or len(set(self.envs)) != len(self.envs):
             raise ValueError(f"envs must name each environment once, got {self.envs}.")
-        if self.lifetimes < len(self.envs) or self.lifetimes % len(self.envs):
-            nearest = max(1, self.lifetimes // len(self.envs)) * len(self.envs)
-            raise ValueError(
-                f"lifetimes must be a positive multiple of the {len(self.envs)} environments, "
-                f"got {self.lifetimes}; try {nearest}."
-            )
+        self._refuse_uneven()
         for name in (
             "num_envs", "num_steps", "num_updates", "meta_steps", "max_skipped", "unearned_rows",
             "validate_every", "validation_seeds", "validation_updates",
@@ -126,14 +126,40 @@ class MetaTrainConfig:
             )
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must lie in [0, 1), got {self.average_decay}.")
-        if self.lifetimes_per_chunk is not None and self.lifetimes_per_chunk < 1:
-            raise ValueError(
-                f"lifetimes_per_chunk must be at least 1, got {self.lifetimes_per_chunk}."
-            )
+        for name in ("lifetimes_per_chunk", "longest_lifetime"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.gammas or not all(0 <= g < 1 for g in self.gammas):
             raise ValueError(f"gammas must lie in [0, 1), got {self.gammas}.")
         if not self.policy_entropy_costs:
             raise ValueError("policy_entropy_costs must name at least one value.")
+
+    def _refuse_uneven(self) -> None:
+        """Lifetimes that the environments, or shares that a cohort's, cannot have."""
+        if self.shares and (len(self.shares) != len(self.envs) or min(self.shares) < 1):
+            raise ValueError(
+                f"shares must give each of the {len(self.envs)} environments a positive whole "
+                f"number, got {self.shares}."
+            )
+        parts = sum(self.shares) or len(self.envs)
+        if self.lifetimes < 1 or self.lifetimes % parts:
+            what = f"sum of shares, {parts}" if self.shares else f"{parts} environments"
+            raise ValueError(
+                f"lifetimes must be a positive multiple of the {what}, got {self.lifetimes}; try "
+                f"{max(1, self.lifetimes // parts) * parts}."
+            )
+        for names in cohorts(self.envs):
+            if len({self.lifetimes_of(name) for name in names}) > 1:
+                raise ValueError(
+                    f"{', '.join(names)} are one cohort and must have equal shares, got "
+                    f"{self.shares}."
+                )
+
+    def lifetimes_of(self, name: str) -> int:
+        """Parallel lifetimes in one environment."""
+        if not self.shares:
+            return self.lifetimes // len(self.envs)
+        return self.lifetimes * self.shares[self.envs.index(name)] // sum(self.shares)
 
     @property
     def interactions_per_meta_step(self) -> int:
