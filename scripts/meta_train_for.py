@@ -1,0 +1,141 @@
+"""Meta-train for so many seconds on an accelerator lent by the hour; what matters fits in a mail.
+
+    python scripts/meta_train_for.py --seconds 240 --output lent -- --preset paper
+    python scripts/meta_train_for.py --seconds 5 --output t --wait-for lent/done -- --preset tabular
+
+What follows -- goes to metatrain. Nothing is validated meanwhile, which would take the device from
+training and a program of its own: the running mean of eta is written every so many meta-steps, for
+`validate_rules.py` to choose from. Left in OUTPUT:
+
+- time.json: seconds to compile, memory, seconds a meta-step, once at the start and over all
+- metrics.jsonl: what metatrain logs
+- rules/: means of eta by meta-step
+- checkpoints/, config.json: eta and its Adam alone, for `metatrain --init-rule OUTPUT`
+- compiled, done: empty files, for others to wait for
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+
+from lpg.files.storage import save_rule
+from lpg.runs.checkpoint import Checkpoints
+from lpg.runs.command import enable_compilation_cache
+from metatrain.cli import parse
+from metatrain.engine import Engine, EngineState
+from metatrain.initial_rule import InitialRule, read_initial_rule
+from metatrain.memory import needed_bytes
+from metatrain.metrics import as_record
+from metatrain.presets import MetaTrainConfig
+
+
+@dataclass(frozen=True)
+class Lent:
+    """Meta-train until the time is up; what follows -- goes to metatrain."""
+
+    output: Path
+    seconds: float
+    """Of training; compiling and waiting come on top."""
+    until: float | None = None
+    """Time of the clock (seconds since 1970) at which to stop in any case."""
+    wait_for: Path | None = None
+    """A file whose appearance says that the device is free."""
+    log_every: int = 20
+    """Meta-steps between log lines."""
+    keep_every: int = 100
+    """Meta-steps between means of eta that are written."""
+
+
+def main() -> None:
+    cut = sys.argv.index("--")
+    lent = tyro.cli(Lent, args=sys.argv[1:cut])
+    config = parse(sys.argv[cut + 1 :]).config
+    lent.output.mkdir(parents=True, exist_ok=True)
+    (lent.output / "config.json").write_text(json.dumps(config.as_json(), indent=1))
+    enable_compilation_cache()
+    engine = Engine(config.rule, config)
+    state = engine.init(jax.random.key(config.seed))
+    initial = read_initial_rule(config)
+    if initial is not None:
+        state = engine.start_from(state, initial)
+    figures = compiled(engine)
+    (lent.output / "compiled").touch()
+    print(f"{lent.output.name}: compiled, {figures}", flush=True)
+    while lent.wait_for is not None and not lent.wait_for.exists():
+        time.sleep(0.2)
+    try:
+        train(lent, engine, state, figures)
+    finally:
+        (lent.output / "done").touch()
+
+
+def compiled(engine: Engine) -> dict[str, Any]:
+    """What is known before the first meta-step."""
+    started = time.perf_counter()
+    needed = needed_bytes(engine)
+    return {
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+        "lifetimes": engine.config.lifetimes,
+        "interactions_per_meta_step": engine.config.interactions_per_meta_step,
+        "compile_seconds": round(time.perf_counter() - started, 1),
+        "gigabytes": round(needed / 1e9, 2),
+    }
+
+
+def train(lent: Lent, engine: Engine, state: EngineState, figures: dict[str, Any]) -> None:
+    """Meta-steps until the time is up, then what others go on from."""
+    end = min(time.time() + lent.seconds, lent.until or float("inf"))
+    state, _ = engine.program(state, jnp.int32(1))  # loads the program, allocates its memory
+    float(state.meta_step)
+    began, log = time.perf_counter(), (lent.output / "metrics.jsonl").open("w")
+    meta_step = 1
+    while time.time() < end:
+        started = time.perf_counter()
+        steps = lent.log_every - meta_step % lent.log_every
+        state, metrics = engine.program(state, jnp.int32(steps))
+        meta_step += steps
+        record = as_record(metrics, state.bandits, engine.names, engine.config, meta_step)
+        record["seconds"] = round(time.perf_counter() - started, 3)
+        log.write(json.dumps(record) + "\n")
+        log.flush()
+        if meta_step == lent.log_every:
+            figures["first_seconds_per_meta_step"] = round(record["seconds"] / steps, 4)
+            print(f"{lent.output.name}: {figures}", flush=True)
+        if meta_step % lent.keep_every == 0:
+            keep(lent.output, engine.config, state, meta_step)
+    seconds = (time.perf_counter() - began) / (meta_step - 1)
+    figures |= {
+        "meta_steps": meta_step,
+        "seconds_per_meta_step": round(seconds, 4),
+        "interactions": meta_step * engine.config.interactions_per_meta_step,
+        "interactions_per_second": round(engine.config.interactions_per_meta_step / seconds),
+    }
+    keep(lent.output, engine.config, state, meta_step)
+    Checkpoints(lent.output).save(meta_step, InitialRule(state.rule_params, state.meta_opt_state))
+    (lent.output / "time.json").write_text(json.dumps(figures, indent=1))
+    print(f"{lent.output.name}: {figures}", flush=True)
+
+
+def keep(output: Path, config: MetaTrainConfig, state: EngineState, meta_step: int) -> None:
+    """The mean of eta as a rule file."""
+    (output / "rules").mkdir(exist_ok=True)
+    provenance = {
+        "meta_step": meta_step,
+        "interactions": meta_step * config.interactions_per_meta_step,
+        "config": config.as_json(),
+    }
+    rule_params = config.rule.publish(jax.device_get(state.selection.average))
+    path = output / "rules" / f"{meta_step:06d}.safetensors"
+    save_rule(path, rule_params, config.rule.published().architecture(), provenance)
+
+
+if __name__ == "__main__":
+    main()
