@@ -55,13 +55,18 @@ class Validation:
         shared = jax.shard_map(
             live, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED, check_vma=False
         )
-        self._program = jax.jit(shared)
+        self._program: Any = jax.jit(shared)
 
     def _cohort(self, cohort: Cohort) -> Cohort:
         """Environment by environment: arm by arm its seeds, then the seeds without rewards."""
         updates = np.full(len(cohort.names), self.config.validation_updates, np.int32)
         lives = (len(cohort.kl_costs) + 1) * self.config.validation_seeds
         return replace(cohort, lifetimes_per_env=lives, lifetime_windows=updates)
+
+    def compile(self) -> None:
+        """Ahead of the first call, for those who have a device only later."""
+        like = jax.eval_shape(self.rule.init, jax.random.key(0))
+        self._program = self._program.lower(like).compile()
 
     def __call__(self, rule_params: RuleParams) -> tuple[float, dict[str, dict[str, Any]]]:
         """The mean over environments and arms of normalised final returns, and the figures of each
