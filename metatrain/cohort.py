@@ -44,6 +44,7 @@ class Cohort:
     best_return: np.ndarray  # f32 [E]
     lifetimes_per_env: int
     first_index: int  # global index of the cohort's first lifetime
+    reward_free_lives: int = 0  # of each environment, the last of its slots
 
     def body(self, env_params: Any) -> Body:
         """The cohort's agent in one lifetime's world."""
@@ -58,6 +59,12 @@ class Cohort:
     def environment_index(self) -> np.ndarray:
         """i32 [L]: the environment of each slot; a slot keeps its environment for ever."""
         return np.repeat(np.arange(len(self.names), dtype=np.int32), self.lifetimes_per_env)
+
+    @property
+    def earns(self) -> np.ndarray:
+        """bool [L]: False for slots whose lives get no reward, whatever they do."""
+        slot = np.arange(self.num_lifetimes) % self.lifetimes_per_env
+        return slot < self.lifetimes_per_env - self.reward_free_lives
 
 
 def all_tables(cohorts: tuple[Cohort, ...]) -> bool:
@@ -139,6 +146,7 @@ def make_cohort(
         best_return=np.array([r.best_return for r in rows], np.float32),
         lifetimes_per_env=lifetimes_per_env,
         first_index=first_index,
+        reward_free_lives=config.reward_free_lives,
     )
 
 

@@ -37,6 +37,7 @@ from metatrain.shares import Share, bound_of, typical_after, typical_at_first, u
 from metatrain.window import CohortReport, window_loss
 from metatrain.window_end import (
     grow,
+    local_earns,
     lifetime_keys,
     local_environments,
     replace_ended,
@@ -180,7 +181,7 @@ class Engine:
             self.cohorts, bandit_states, birth_keys, age_keys, strict=True
         ):
             make = partial(birth, cohort, self.config, bandit)
-            born = jax.vmap(make)(birth_key, local_environments(cohort))
+            born = jax.vmap(make)(birth_key, local_environments(cohort), local_earns(cohort))
             lifetimes.append(jax.vmap(stagger)(age_key, born))
         return EngineState(
             key=key,

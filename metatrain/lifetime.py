@@ -31,6 +31,7 @@ class LifetimeState(NamedTuple):
     age: Int[Array, "*L"]  # windows lived
     duration: Int[Array, "*L"]  # windows to live
     scored: Bool[Array, "*L"]  # False for the first generation, which starts in mid-life
+    earns: Bool[Array, "*L"]  # False where all rewards are zero
     agent: AgentState
     critic: CriticState
     advantage_stats: AdvantageStats
@@ -51,12 +52,13 @@ def birth(
     bandit: BanditState,
     key: Array,
     environment: Int[Array, ""],
+    earns: Bool[Array, ""],
 ) -> LifetimeState:
     """A newborn lifetime in `environment`, with an arm of the bandit's choice."""
     log_probs = log_probabilities(bandit, config.bandit_temperature, config.bandit_exploration)
     key_arm = jax.random.split(key, 9)[1]
     arm = jax.random.categorical(key_arm, log_probs[environment]).astype(jnp.int32)
-    return birth_with(cohort, config, key, environment, arm)
+    return birth_with(cohort, config, key, environment, arm, earns)
 
 
 def birth_with(
@@ -65,6 +67,7 @@ def birth_with(
     key: Array,
     environment: Int[Array, ""],
     arm: Int[Array, ""],
+    earns: Bool[Array, ""],
 ) -> LifetimeState:
     """A newborn lifetime in `environment` with that arm, and its first trajectory."""
     keys = jax.random.split(key, 9)  # the second is for the arm, where one is drawn
@@ -87,19 +90,27 @@ def birth_with(
         env_params=env_params,
         arm=arm,
         hypers=hypers,
-        policy_entropy_cost=jax.random.choice(
-            keys[7], jnp.array(config.policy_entropy_costs, jnp.float32)
+        policy_entropy_cost=jnp.where(
+            earns,
+            jax.random.choice(keys[7], jnp.array(config.policy_entropy_costs, jnp.float32)),
+            config.reward_free_entropy_cost,
         ),
         age=jnp.int32(0),
         duration=jnp.asarray(cohort.lifetime_windows)[environment],
-        scored=jnp.array(True),
+        scored=earns,
+        earns=earns,
         agent=AgentState(params, cohort.optimizer.init(params)),
         critic=CriticState(critic_params, cohort.critic_optimizer.init(critic_params)),
         advantage_stats=init_advantage_stats(),
         rollout=rollout_state,
-        trajectory=trajectory,
+        trajectory=earned(trajectory, earns),
         late=EpisodeSummary(*(jnp.float32(0.0),) * 3),
     )
+
+
+def earned(trajectory: Trajectory, earns: Bool[Array, ""]) -> Trajectory:
+    """The trajectory, without its rewards in a life that earns nothing."""
+    return trajectory._replace(reward=jnp.where(earns, trajectory.reward, 0.0))
 
 
 def stagger(key: Array, lifetime: LifetimeState) -> LifetimeState:

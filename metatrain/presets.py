@@ -52,6 +52,13 @@ class MetaTrainConfig:
     """beta_3, L2 on y_hat (Table 2: 1e-3, as beta_1)."""
     unearned_cost: float = 0.03
     """Weight of pi_hat^2 in rows without evidence (ours; metatrain/evidence.py)."""
+    reward_free_lives: int = 0
+    """Lifetimes of each environment in which nothing is earned: rewards are zero, and so is the
+    outer advantage; what is left is the entropy bonus and `unearned_cost` on all of their rows
+    (ours; metatrain/evidence.py)."""
+    reward_free_entropy_cost: float = 0.1
+    """beta_0 of lives in which nothing is earned: loud enough to be heard beside advantages of
+    order one (ours)."""
     unearned_rows: int = 1
     """Environments of each lifetime whose rows are read once more without their evidence."""
     max_share: float | None = 5.0
@@ -123,6 +130,11 @@ class MetaTrainConfig:
             raise ValueError(
                 f"unearned_rows must be at most the {self.num_envs} environments of a lifetime, "
                 f"got {self.unearned_rows}."
+            )
+        if not 0 <= self.reward_free_lives < self.lifetimes // len(self.envs):
+            raise ValueError(
+                "reward_free_lives must leave lives that earn among each environment's "
+                f"{self.lifetimes // len(self.envs)}, got {self.reward_free_lives}."
             )
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must lie in [0, 1), got {self.average_decay}.")

@@ -139,9 +139,9 @@ class Validation:
         num_arms = len(cohort.kl_costs)
         arm = jnp.where(arm == num_arms, num_arms // 2, arm)
         birth = jax.vmap(partial(birth_with, cohort, self.config))
-        born = birth(self._keys(cohort, key), local_environments(cohort), arm)
-        reward = jnp.where(self._earns(cohort)[:, None, None], born.trajectory.reward, 0.0)
-        return born._replace(trajectory=born.trajectory._replace(reward=reward))
+        return birth(
+            self._keys(cohort, key), local_environments(cohort), arm, self._earns(cohort)
+        )
 
     def _earns(self, cohort: Cohort) -> Bool[Array, "L"]:
         return self._seed_and_arm(cohort)[1] < len(cohort.kl_costs)
@@ -149,17 +149,14 @@ class Validation:
     def _act(
         self, cohort: Cohort, lifetimes: LifetimeState, agents: AgentState, key: Array
     ) -> LifetimeState:
-        def one(
-            lifetime: LifetimeState, agent: AgentState, key: Array, earns: Array
-        ) -> LifetimeState:
+        def one(lifetime: LifetimeState, agent: AgentState, key: Array) -> LifetimeState:
             state, trajectory, summary = act(
                 cohort, self.config, lifetime, agent, lifetime.rollout, key
             )
-            trajectory = trajectory._replace(reward=jnp.where(earns, trajectory.reward, 0.0))
             lifetime = grow_older(lifetime, summary)
             return lifetime._replace(agent=agent, rollout=state, trajectory=trajectory)
 
-        return jax.vmap(one)(lifetimes, agents, self._keys(cohort, key), self._earns(cohort))
+        return jax.vmap(one)(lifetimes, agents, self._keys(cohort, key))
 
     def _ends(self, cohort: Cohort, lifetimes: LifetimeState) -> Ends:
         environment = local_environments(cohort)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from lpg.network.lstm import SAVED
 from lpg.platform import platform
@@ -22,7 +22,7 @@ from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_step
 from metatrain.cohort import Cohort, map_joined
 from metatrain.evidence import without_evidence
-from metatrain.lifetime import LifetimeState, policy
+from metatrain.lifetime import LifetimeState, earned, policy
 from metatrain.outer_objective import (
     Costs,
     CriticState,
@@ -138,7 +138,7 @@ def updated_agents(
             jax.vmap(lambda *args, c=cohort: lifetime_step(rule, c, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, targets, strict=True)
         ]
-        squares = map(target_squares, targets, unearned)
+        squares = map(target_squares, targets, unearned, (x.earns for x in lifetimes))
         return tuple(stepped), tuple(squares)
 
     if recompute(config, cohorts):
@@ -213,15 +213,20 @@ def lifetime_step(
     return agent_step(rule, body, cohort.optimizer, agent, trajectory, targets, lifetime.hypers)
 
 
-def target_squares(targets: Any, unearned: Any) -> TargetSquares:
-    """Means over [T, B] of pi_hat^2 and of the sum of squares of y_hat; 0 for rules without."""
+def target_squares(targets: Any, unearned: Any, earns: Bool[Array, "L"]) -> TargetSquares:
+    """Means over [T, B] of pi_hat^2 and of the sum of squares of y_hat; 0 for rules without.
+
+    All rows of a life that earns nothing are without evidence.
+    """
     zero = jnp.zeros(jax.tree.leaves(targets)[0].shape[0])
     pi_hat, y_hat = getattr(targets, "pi_hat", None), getattr(targets, "y_hat", None)
     blank = getattr(unearned, "pi_hat", None)
+    pi_hat = zero if pi_hat is None else jnp.mean(pi_hat**2, axis=(1, 2))
+    blank = zero if blank is None else jnp.mean(blank**2, axis=(1, 2))
     return TargetSquares(
-        pi_hat=zero if pi_hat is None else jnp.mean(pi_hat**2, axis=(1, 2)),
+        pi_hat=pi_hat,
         y_hat=zero if y_hat is None else jnp.mean(jnp.sum(y_hat**2, axis=-1), axis=(1, 2)),
-        unearned=zero if blank is None else jnp.mean(blank**2, axis=(1, 2)),
+        unearned=jnp.where(earns, blank, pi_hat),
     )
 
 
@@ -252,7 +257,12 @@ def act(
 ) -> tuple[RolloutState, Trajectory, EpisodeSummary]:
     """A trajectory of one lifetime's agent; no gradient flows into it."""
     acting = policy(cohort, jax.lax.stop_gradient(agent.params), lifetime.env_params)
-    return rollout(key, cohort.env, lifetime.env_params, acting, state, config.num_steps)
+    state, trajectory, summary = rollout(
+        key, cohort.env, lifetime.env_params, acting, state, config.num_steps
+    )
+    # Nobody hears of the returns of a life that earns nothing.
+    summary = jax.tree.map(lambda x: jnp.where(lifetime.earns, x, 0.0), summary)
+    return state, earned(trajectory, lifetime.earns), summary
 
 
 def lifetime_loss(
@@ -272,6 +282,8 @@ def lifetime_loss(
     stats, advantage = normalised_advantage(
         lifetime.advantage_stats, advantage, config.advantage_decay
     )
+    # Normalised, the advantage of nothing would be noise.
+    advantage = jnp.where(lifetime.earns, advantage, 0.0)
     costs = Costs(
         lifetime.policy_entropy_cost, config.prediction_entropy_cost,
         config.pi_hat_cost, config.y_hat_cost, config.unearned_cost,

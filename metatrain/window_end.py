@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from lpg.rollout import EpisodeSummary
 from lpg.rule import RuleParams
@@ -37,6 +37,7 @@ class Outcome(NamedTuple):
     lives: EndedLives
     arm: Int[Array, "L"]
     scored: Array  # bool: a whole life, fit to be told to the bandit
+    earns: Array  # bool
     beyond: Array  # bool: its episodes can be longer than a trajectory
 
 
@@ -53,6 +54,11 @@ def local_environments(cohort: Cohort) -> Int[Array, "L"]:
     return jnp.asarray(cohort.environment_index)[local_slots(cohort)]
 
 
+def local_earns(cohort: Cohort) -> Bool[Array, "L"]:
+    """Which of this device's lifetimes earn anything."""
+    return jnp.asarray(cohort.earns)[local_slots(cohort)]
+
+
 def grow(
     config: MetaTrainConfig,
     lifetimes: LifetimeState,
@@ -66,7 +72,10 @@ def grow(
     lives = ended_lives(config, lifetimes, report)
     length = jnp.asarray(lifetimes.env_params.max_steps_in_episode)
     beyond = jnp.broadcast_to(length > config.num_steps, lifetimes.arm.shape)
-    return lifetimes, Outcome(report, share, late, lives, lifetimes.arm, lifetimes.scored, beyond)
+    outcome = Outcome(
+        report, share, late, lives, lifetimes.arm, lifetimes.scored, lifetimes.earns, beyond
+    )
+    return lifetimes, outcome
 
 
 def tell_bandit(cohort: Cohort, bandit: BanditState, outcome: Outcome) -> BanditState:
@@ -77,7 +86,7 @@ def tell_bandit(cohort: Cohort, bandit: BanditState, outcome: Outcome) -> Bandit
     lives = outcome.lives
     score = jnp.clip((lives.final_return - low) / (high - low), 0.0, 1.0)
     # A life cut short by the guard is the arm's doing whatever its generation.
-    counted = lives.ended & (outcome.scored | lives.deterministic)
+    counted = lives.ended & (outcome.scored | lives.deterministic) & outcome.earns
     return bandits.update(bandit, environment, outcome.arm, score, counted)
 
 
@@ -111,7 +120,7 @@ def replace_ended(
     """
     num_lifetimes = lives.ended.shape[0]
     batch = max(1, num_lifetimes // 16)
-    environment = local_environments(cohort)
+    environment, earns = local_environments(cohort), local_earns(cohort)
 
     counted = jnp.cumsum(lives.ended)
     num_ended = counted[-1]
@@ -122,7 +131,9 @@ def replace_ended(
         nth = first + jnp.arange(batch)
         slots = jnp.sum(counted[None] <= nth[:, None], axis=1)
         safe = jnp.minimum(slots, num_lifetimes - 1)
-        born = jax.vmap(partial(birth, cohort, config, bandit))(keys[safe], environment[safe])
+        born = jax.vmap(partial(birth, cohort, config, bandit))(
+            keys[safe], environment[safe], earns[safe]
+        )
 
         def move_in(i: Array, lifetimes: LifetimeState) -> LifetimeState:
             # A scatter of the batch would be several kernels a leaf, and slower to compile.
@@ -157,8 +168,8 @@ def environment_metrics(cohort: Cohort, outcome: Outcome) -> EnvironmentMetrics:
         late_episodes=total(late.count),
         beyond_return_sum=total(jnp.where(outcome.beyond, late.return_sum, 0.0)),
         beyond_episodes=total(jnp.where(outcome.beyond, late.count, 0.0)),
-        final_return_sum=total(jnp.where(lives.ended, lives.final_return, 0.0)),
-        lives_ended=total(lives.ended),
+        final_return_sum=total(jnp.where(lives.ended & outcome.earns, lives.final_return, 0.0)),
+        lives_ended=total(lives.ended & outcome.earns),
         lives_deterministic=total(lives.deterministic),
         lives_not_finite=total(~jnp.all(jnp.isfinite(outcome.share), axis=1)),
         policy_entropy=total(finite(report.loss.policy_entropy)) / cohort.lifetimes_per_env,

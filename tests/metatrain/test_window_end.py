@@ -26,7 +26,7 @@ def births():
     mesh = make_mesh(cohorts, jax.devices()[:1])
 
     def make(keys):
-        return jax.vmap(lambda key: birth(cohort, config, bandit, key, jnp.int32(0)))(keys)
+        return jax.vmap(lambda key: birth(cohort, config, bandit, key, jnp.int32(0), jnp.array(True)))(keys)
 
     def move_in(old, ended, keys):
         lives = EndedLives(ended, ended, jnp.zeros(LIVES))
