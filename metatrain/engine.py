@@ -37,8 +37,8 @@ from metatrain.shares import Share, bound_of, typical_after, typical_at_first, u
 from metatrain.window import CohortReport, window_loss
 from metatrain.window_end import (
     grow,
-    local_earns,
     lifetime_keys,
+    local_earns,
     local_environments,
     replace_ended,
     step_metrics,

@@ -131,10 +131,11 @@ class MetaTrainConfig:
                 f"unearned_rows must be at most the {self.num_envs} environments of a lifetime, "
                 f"got {self.unearned_rows}."
             )
-        if not 0 <= self.reward_free_lives < self.lifetimes // len(self.envs):
+        fewest = min(map(self.lifetimes_of, self.envs))
+        if not 0 <= self.reward_free_lives < fewest:
             raise ValueError(
-                "reward_free_lives must leave lives that earn among each environment's "
-                f"{self.lifetimes // len(self.envs)}, got {self.reward_free_lives}."
+                f"reward_free_lives must leave lives that earn among an environment's {fewest}, "
+                f"got {self.reward_free_lives}."
             )
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must lie in [0, 1), got {self.average_decay}.")

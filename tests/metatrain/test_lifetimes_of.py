@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import TINY
 
 from metatrain.cohort import build_cohorts
 from metatrain.engine import Engine
 from metatrain.metrics import as_record, zero_metrics
-from tests.metatrain.tiny import TINY
 
 UNEVEN = replace(TINY, lifetimes=12, shares=(3, 1, 1, 1))  # chains of tables share a cohort
 

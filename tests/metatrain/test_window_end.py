@@ -1,6 +1,7 @@
 """Births: newborns move in where lives ended, and nowhere else."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,8 @@ def births():
     mesh = make_mesh(cohorts, jax.devices()[:1])
 
     def make(keys):
-        return jax.vmap(lambda key: birth(cohort, config, bandit, key, jnp.int32(0), jnp.array(True)))(keys)
+        born = partial(birth, cohort, config, bandit)
+        return jax.vmap(lambda key: born(key, jnp.int32(0), jnp.array(True)))(keys)
 
     def move_in(old, ended, keys):
         lives = EndedLives(ended, ended, jnp.zeros(LIVES))

@@ -1,0 +1,83 @@
+"""Lives in which nothing is earned: no reward, no advantage, and nobody hears of their returns."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import TINY, unbounded
+
+from metatrain import bandit as bandits
+from metatrain.engine import Engine
+from metatrain.lifetime import LifetimeState
+from metatrain.window import window_loss
+from metatrain.window_end import grow, tell_bandit
+
+CONFIG = replace(
+    TINY,
+    envs=("short",),
+    lifetimes=4,
+    num_steps=40,  # in which every chain comes to its end
+    num_updates=3,
+    lifetime_scale=1.0,
+    reward_free_lives=1,
+    reward_free_entropy_cost=0.7,
+    unearned_cost=0.5,
+)
+EARNS = [True, True, True, False]
+
+
+@pytest.fixture(scope="module")
+def window():
+    """An engine, its first lifetimes, and what a window makes of them."""
+    engine = Engine(CONFIG.rule, CONFIG, devices=jax.devices()[:1])
+    state = engine.init(jax.random.key(3))
+    keys = (jax.random.split(jax.random.key(1), 4),)
+    program = jax.jit(lambda eta, lifetimes: window_loss(
+        CONFIG.rule, CONFIG, engine.cohorts, eta, lifetimes, keys, unbounded(CONFIG, keys)
+    ))  # fmt: skip
+    _, ((after,), (report,)) = program(state.rule_params, state.lifetimes)
+    return engine, state.lifetimes[0], after, report
+
+
+def test_the_last_slots_of_each_environment_get_no_reward(window):
+    _, before, after, report = window
+    np.testing.assert_array_equal(before.earns, EARNS)
+    for lifetimes in (before, after):
+        earned = np.abs(np.asarray(lifetimes.trajectory.reward)).sum(axis=(1, 2))
+        np.testing.assert_array_equal(earned > 0, EARNS)
+    np.testing.assert_array_equal(np.asarray(report.episodes.count) > 0, EARNS)
+    np.testing.assert_allclose(before.policy_entropy_cost[-1], 0.7)
+    assert np.all(np.asarray(before.policy_entropy_cost[:-1]) < 0.1)
+
+
+def test_their_loss_is_entropy_and_pi_hat_alone(window):
+    *_, report = window
+    loss = jax.tree.map(np.asarray, report.loss)
+    np.testing.assert_array_equal(loss.policy_gradient != 0, EARNS)
+    # All of a life's rows are without evidence, not only those read once more.
+    np.testing.assert_array_equal(loss.unearned_square == loss.pi_hat_square, ~np.array(EARNS))
+    np.testing.assert_allclose(
+        loss.total[-1],
+        -0.7 * loss.policy_entropy[-1]
+        - CONFIG.prediction_entropy_cost * loss.prediction_entropy[-1]
+        + (CONFIG.pi_hat_cost + 0.5) * loss.pi_hat_square[-1]
+        + CONFIG.y_hat_cost * loss.y_hat_square[-1],
+        rtol=1e-5,
+    )
+
+
+def test_bandit_hears_only_of_lives_that_earn(window):
+    engine, _, after, report = window
+    (cohort,) = engine.cohorts
+    over: LifetimeState = after._replace(age=after.duration, scored=jnp.ones(4, bool))
+    _, outcome = grow(CONFIG, over, report, jnp.zeros((4, 3)))
+    told = tell_bandit(cohort, bandits.init(1, len(cohort.kl_costs)), outcome)
+    assert np.all(np.asarray(outcome.lives.ended))
+    assert float(jnp.sum(told.count)) == 3
+
+
+def test_lives_that_earn_must_be_left():
+    with pytest.raises(ValueError, match="an environment's 4, got 4"):
+        replace(CONFIG, reward_free_lives=4)
