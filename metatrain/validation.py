@@ -139,9 +139,7 @@ class Validation:
         num_arms = len(cohort.kl_costs)
         arm = jnp.where(arm == num_arms, num_arms // 2, arm)
         birth = jax.vmap(partial(birth_with, cohort, self.config))
-        return birth(
-            self._keys(cohort, key), local_environments(cohort), arm, self._earns(cohort)
-        )
+        return birth(self._keys(cohort, key), local_environments(cohort), arm, self._earns(cohort))
 
     def _earns(self, cohort: Cohort) -> Bool[Array, "L"]:
         return self._seed_and_arm(cohort)[1] < len(cohort.kl_costs)
