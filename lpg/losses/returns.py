@@ -39,10 +39,3 @@ def generalised_advantage(
     Source: Schulman et al. 2016, Eq. 16, in the equivalent form of lambda-returns.
     """
     return lambda_returns(reward, discount, value, lam) - value[:-1]
-
-
-def explained_variance(
-    target: Float[Array, "*batch"], prediction: Float[Array, "*batch"]
-) -> Float[Array, ""]:
-    """1 - Var(target - prediction) / Var(target); 1 is perfect, 0 no better than the mean."""
-    return 1.0 - jnp.var(target - prediction) / (jnp.var(target) + 1e-8)

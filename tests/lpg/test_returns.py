@@ -8,7 +8,7 @@ import rlax
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpg.losses.returns import explained_variance, generalised_advantage, lambda_returns
+from lpg.losses.returns import generalised_advantage, lambda_returns
 
 T, B = 5, 4
 RETURNS = jax.jit(lambda_returns)
@@ -96,13 +96,3 @@ def test_nothing_after_an_episodes_end_enters(lam):
     np.testing.assert_array_equal(a[:3], b[:3])
     np.testing.assert_array_equal(a[2], reward[2])  # the last step pays its reward and no more
     assert not np.allclose(a[3:], b[3:])
-
-
-def test_explained_variance():
-    target = jnp.array([1.0, 2.0, 3.0, 6.0])
-    assert explained_variance(target, target) == pytest.approx(1.0)
-    assert explained_variance(target, jnp.full((4,), 3.0)) == pytest.approx(0.0, abs=1e-6)
-    # Errors (0, 0, 0, 2): variance 0.75; targets' variance 3.5.
-    assert explained_variance(target, jnp.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx(
-        1 - 0.75 / 3.5
-    )
