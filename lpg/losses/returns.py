@@ -1,7 +1,6 @@
 """Returns and advantages over [T, B] trajectories, computed backwards in time."""
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
