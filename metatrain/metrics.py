@@ -87,38 +87,43 @@ def as_record(
         },
     }
     per_env: dict[str, dict[str, Any]] = {}
-    window = config.num_envs * config.num_steps * config.num_updates
     for cohort_names, env, bandit in zip(names, metrics.environments, bandits, strict=True):
         log_probs = log_probabilities(bandit, config.bandit_temperature, config.bandit_exploration)
         for i, name in enumerate(cohort_names):
-            transitions = steps * window * config.lifetimes_of(name)
-            per_env[name] = {
-                "return": _ratio(env.return_sum[i], env.episodes[i]),
-                "late_return": _ratio(env.late_return_sum[i], env.late_episodes[i]),
-                "late_return_within": _ratio(
-                    env.late_return_sum[i] - env.beyond_return_sum[i],
-                    env.late_episodes[i] - env.beyond_episodes[i],
-                ),
-                "late_return_beyond": _ratio(env.beyond_return_sum[i], env.beyond_episodes[i]),
-                "final_return": _ratio(env.final_return_sum[i], env.lives_ended[i]),
-                "reward_per_step": _finite(env.reward_sum[i] / transitions),
-                "policy_entropy": _finite(env.policy_entropy[i] / steps),
-                "prediction_entropy": _finite(env.prediction_entropy[i] / steps),
-                "prediction_information": _finite(
-                    np.log(max(config.rule.heads(1).prediction, 1))
-                    - env.prediction_entropy[i] / steps
-                ),
-                "lives_ended": int(env.lives_ended[i]),
-                "lives_deterministic": int(env.lives_deterministic[i]),
-                "lives_not_finite": int(env.lives_not_finite[i]),
-                "share_median": _finite(env.share_median[i] / steps),
-                "share_largest": _finite(env.share_largest[i] / steps),
-                "bandit": [round(float(p), 6) for p in np.exp(np.asarray(log_probs[i]))],
-            }
+            own = jax.tree.map(lambda x, i=i: x[i], env)
+            figures = _of_environment(own, config, config.lifetimes_of(name), steps)
+            arms = [round(float(p), 6) for p in np.exp(np.asarray(log_probs[i]))]
+            per_env[name] = {**figures, "bandit": arms}
     # In the order of the config, whatever the cohorts.
     record["environments"] = {name: per_env[name] for name in config.envs}
     record["return"] = {name: per_env[name]["return"] for name in config.envs}
     return record
+
+
+def _of_environment(
+    env: EnvironmentMetrics, config: MetaTrainConfig, lifetimes: int, steps: float
+) -> dict[str, Any]:
+    """One environment's figures; leaves of `env` are its own sums over `steps` meta-steps."""
+    transitions = steps * lifetimes * config.num_envs * config.num_steps * config.num_updates
+    uniform = np.log(max(config.rule.heads(1).prediction, 1))
+    return {
+        "return": _ratio(env.return_sum, env.episodes),
+        "late_return": _ratio(env.late_return_sum, env.late_episodes),
+        "late_return_within": _ratio(
+            env.late_return_sum - env.beyond_return_sum, env.late_episodes - env.beyond_episodes
+        ),
+        "late_return_beyond": _ratio(env.beyond_return_sum, env.beyond_episodes),
+        "final_return": _ratio(env.final_return_sum, env.lives_ended),
+        "reward_per_step": _finite(env.reward_sum / transitions),
+        "policy_entropy": _finite(env.policy_entropy / steps),
+        "prediction_entropy": _finite(env.prediction_entropy / steps),
+        "prediction_information": _finite(uniform - env.prediction_entropy / steps),
+        "lives_ended": int(env.lives_ended),
+        "lives_deterministic": int(env.lives_deterministic),
+        "lives_not_finite": int(env.lives_not_finite),
+        "share_median": _finite(env.share_median / steps),
+        "share_largest": _finite(env.share_largest / steps),
+    }
 
 
 def _finite(x: Any) -> float | None:
