@@ -1,6 +1,7 @@
 """The backward LSTM with resets, computed in two ways that agree to rounding.
 
-`lstm_scan` is the textbook scan over rows-major arrays: the choice for GPU and TPU.
+`lstm_scan` is the textbook scan over rows-major arrays: the choice for TPU and for programs of any
+platform; `lstm_rows.py` has the one for GPUs.
 `lstm_feature_major` keeps features first, has the layer on the hidden states within its loop and
 computes gates and outputs again in its own backward pass: the choice for CPU, where only matmuls
 whose operands need no transposing run at full rate and where stored activations cost more than the
@@ -19,7 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-# What a rematerialised window keeps of `lstm_feature_major`, so that it is not run twice.
+# What a rematerialised window keeps of the hand-differentiated LSTMs: they are not run twice.
 SAVED = "lstm_states"
 
 

@@ -15,11 +15,12 @@ from jaxtyping import Array, Float
 
 from lpg.network.lstm import LSTMWeights, activate, lstm_feature_major, lstm_scan
 from lpg.network.lstm_fused import lstm_fused
+from lpg.network.lstm_rows import lstm_rows
 from lpg.rule import RuleInputs
 from lpg.rules.learned import HeadActivation
 
 PredictionInput = Literal["y", "centred"]  # what phi reads: y, or m y - 1
-LSTMProgram = Literal["scan", "feature_major", "fused"]
+LSTMProgram = Literal["scan", "feature_major", "rows", "fused"]
 
 NUM_INPUTS = 6  # r_t, d_t, gamma, pi(a_t|s_t), outlook(s_t), d_t outlook(s_{t+1}) (section 3.1)
 
@@ -74,7 +75,7 @@ class RuleNetwork(nn.Module):
     hidden_size: int = 256
     head_activation: HeadActivation = "relu"
     dtype: DTypeLike | None = None  # of the LSTM and its matmuls; None: as the inputs
-    lstm: LSTMProgram = "scan"  # which of lpg/network/lstm.py and lpg/network/lstm_fused.py
+    lstm: LSTMProgram = "scan"  # which of lpg/network's lstm.py, lstm_rows.py and lstm_fused.py
 
     def _heads(
         self, inputs: RuleInputs, outlook: Float[Array, "T1 R"], **widths: int
@@ -96,6 +97,8 @@ class RuleNetwork(nn.Module):
         program = self.lstm if isinstance(inputs.reward.shape[1], int) else "scan"
         if program == "feature_major":
             outputs = self._feature_major(weights, kernel, features, inputs.not_done)
+        elif program == "rows":
+            outputs = self._rows(weights, kernel, features, inputs.not_done)
         else:
             lstm = lstm_fused if program == "fused" else lstm_scan
             outputs = self._row_major(lstm, weights, kernel, features, inputs.not_done)
@@ -120,6 +123,12 @@ class RuleNetwork(nn.Module):
         relu, dtype = self.head_activation == "relu", self.dtype or not_done.dtype
         x = jnp.stack(features, axis=1)
         return jnp.moveaxis(lstm_feature_major(weights, kernel, x, not_done, relu, dtype), 1, 2)
+
+    def _rows(
+        self, weights: LSTMWeights, kernel: Array, features: tuple[Array, ...], not_done: Array
+    ) -> Float[Array, "T R k"]:
+        relu, dtype = self.head_activation == "relu", self.dtype or not_done.dtype
+        return lstm_rows(weights, kernel, jnp.stack(features, -1), not_done, relu, dtype)
 
 
 class LPGNetwork(RuleNetwork):

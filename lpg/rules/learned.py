@@ -49,9 +49,10 @@ class StoredArchitecture:
 
     def layout(self) -> dict[str, Any]:
         """The network's `head_activation`, `dtype` and `lstm`, by the platform at hand."""
-        on_cpu = platform() == "cpu"
+        device = platform()
+        on_cpu = device == "cpu"
         narrow = self.precision == "bfloat16" or (self.precision == "auto" and not on_cpu)
-        plain = "feature_major" if on_cpu else "scan"
+        plain = {"cpu": "feature_major", "tpu": "scan"}.get(device, "rows")
         return {
             "head_activation": self.head_activation,
             "dtype": jnp.bfloat16 if narrow else None,

@@ -1,0 +1,171 @@
+"""The backward LSTM and its heads for GPUs: the function of `lstm_scan`, with its own derivative.
+
+A GPU's time goes into what crosses its memory, not into arithmetic: hidden and cell states alone
+are kept, in the LSTM's type, and the backward pass computes gates again. Rows come first in every
+array. What is narrow is added within the kernel that makes the gates: inputs by a multiply-add
+each, resets by a factor on the recurrent product.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from lpg.network.lstm import SAVED, LSTMWeights, activate
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def lstm_rows(
+    weights: LSTMWeights,
+    head: Float[Array, "h k"],
+    inputs: Float[Array, "T R n"],
+    not_done: Float[Array, "T R"],
+    relu: bool,
+    dtype: DTypeLike,
+) -> Float[Array, "T R k"]:
+    """A linear layer on the hidden states, or on their positive parts.
+
+    States, products and what they read are in `dtype`; sums, gates and outputs are float32 or
+    wider. No gradient flows to `not_done`, which is data; forward mode is refused by JAX.
+    """
+    return _save(weights, head, inputs, not_done, relu, dtype)[0]
+
+
+def _save(
+    weights: LSTMWeights, head: Array, inputs: Array, not_done: Array, relu: bool, dtype: DTypeLike
+) -> tuple[Array, tuple[Any, ...]]:
+    wide, wh = _wide(dtype), weights.wh.astype(dtype)
+
+    def step(carry: tuple[Array, Array], x: tuple[Array, Array]) -> tuple[Any, Any]:
+        h, c = carry
+        inp, keep = x
+        i, f, g, o = _gates(weights, inp, _dot(h, wh, dtype), keep)
+        c = f * (c.astype(wide) * keep.astype(wide)[:, None]) + i * g
+        state = (o * jnp.tanh(c)).astype(dtype), c.astype(dtype)
+        return state, state
+
+    zeros = jnp.zeros((inputs.shape[1], len(wh)), dtype)
+    states = jax.lax.scan(step, (zeros, zeros), (inputs, not_done), reverse=True)[1]
+    hidden, cell = (checkpoint_name(x, SAVED) for x in states)
+    outputs = _dot(activate(hidden, relu), head.astype(dtype), wide)
+    return outputs, (weights, head, inputs, not_done, hidden, cell)
+
+
+def _backward(
+    relu: bool, dtype: DTypeLike, saved: tuple[Any, ...], outputs_bar: Array
+) -> tuple[LSTMWeights, Array, Array, Array]:
+    """Walks forward in time; gates are computed again from the state that entered each step."""
+    weights, head, inputs, not_done, hidden, cell = saved
+    (num_steps, num_rows, num_inputs), size = inputs.shape, len(weights.wh)
+    wide, joined = _wide(dtype), _joined(weights, dtype)
+    narrow_bar = outputs_bar.astype(dtype)
+    head_bar = _dot(activate(hidden, relu), narrow_bar, wide, (0, 1), (0, 1))
+    read_bar = _dot(narrow_bar, head.astype(dtype), dtype, (2,), (1,))
+    recurrent = _dot(hidden, weights.wh.astype(dtype), dtype)
+    # Zeros entered the last step: as if an episode ended there, whatever state is read for it.
+    keep = not_done.at[-1].set(0.0)
+    z = _joined_inputs(hidden, inputs, keep)
+
+    def step(carry: tuple[Array, ...], t: Array) -> tuple[tuple[Array, ...], Array]:
+        z_bar, c_bar, w_bar = carry
+        later, earlier = jnp.minimum(t + 1, num_steps - 1), jnp.maximum(t - 1, 0)
+        gates = _gates(weights, inputs[t], recurrent[later], keep[t])
+        c_later = cell[later].astype(wide) * keep[t].astype(wide)[:, None]
+        h_bar = z_bar[:, :size].astype(wide) * keep[earlier].astype(wide)[:, None]
+        c_bar = c_bar.astype(wide) * keep[earlier].astype(wide)[:, None]
+        bars = _state_bars(gates, c_later, h_bar, c_bar, read_bar[t].astype(wide), relu)
+        # Behind a barrier: XLA computes all five at once, but would anew for the concatenation.
+        *parts, c_bar = jax.lax.optimization_barrier([bar.astype(dtype) for bar in bars])
+        gates_bar = jnp.concatenate(parts, axis=-1)
+        w_bar = w_bar + _dot(z[t], gates_bar, wide, (0,), (0,))
+        z_bar = _dot(gates_bar, joined, dtype, (1,), (1,))
+        return (z_bar, c_bar, w_bar), z_bar[:, size : size + num_inputs]
+
+    carry = (
+        jnp.zeros((num_rows, len(joined)), dtype),
+        jnp.zeros((num_rows, size), dtype),
+        jnp.zeros(joined.shape, wide),
+    )
+    (_, _, w_bar), inputs_bar = jax.lax.scan(step, carry, jnp.arange(num_steps))
+    wh_bar, wx_bar, bias_bar, _ = jnp.split(
+        w_bar.astype(weights.wh.dtype), (size, size + num_inputs, size + num_inputs + 1)
+    )
+    weights_bar = LSTMWeights(wx_bar, wh_bar, bias_bar[0])
+    head_bar, inputs_bar = head_bar.astype(head.dtype), inputs_bar.astype(inputs.dtype)
+    return weights_bar, head_bar, inputs_bar, jnp.zeros_like(not_done)
+
+
+lstm_rows.defvjp(_save, _backward)
+
+
+def _wide(dtype: DTypeLike) -> jnp.dtype:
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def _gates(weights: LSTMWeights, inp: Array, recurrent: Array, keep: Array) -> tuple[Array, ...]:
+    """i, f, g, o, [R, h] each."""
+    size, wide = len(weights.wh), _wide(recurrent.dtype)
+    inp, keep = inp.astype(wide), keep.astype(wide)
+
+    def pre(n: int) -> Array:
+        part = slice(n * size, (n + 1) * size)
+        total = recurrent[:, part].astype(wide) * keep[:, None] + weights.bias[None, part]
+        for m, row in enumerate(weights.wx[:, part]):
+            total = total + inp[:, m, None] * row[None, :]
+        return total
+
+    i, f, o = (jax.nn.sigmoid(pre(n)) for n in (0, 1, 3))
+    return i, f, jnp.tanh(pre(2)), o
+
+
+def _state_bars(
+    gates: tuple[Array, ...],
+    c_later: Array,
+    h_bar: Array,
+    c_bar: Array,
+    read_bar: Array,
+    relu: bool,
+) -> tuple[Array, ...]:
+    """Cotangents of i, f, g, o before their nonlinearities and of the cell state that entered."""
+    i, f, g, o = gates
+    tanh_c = jnp.tanh(f * c_later + i * g)
+    h_bar = h_bar + (jnp.where(tanh_c > 0, read_bar, 0.0) if relu else read_bar)
+    c_bar = c_bar + h_bar * o * (1 - tanh_c * tanh_c)
+    return (
+        c_bar * g * i * (1 - i),
+        c_bar * c_later * f * (1 - f),
+        c_bar * i * (1 - g * g),
+        h_bar * tanh_c * o * (1 - o),
+        c_bar * f,
+    )
+
+
+def _joined(weights: LSTMWeights, dtype: DTypeLike) -> Array:
+    """One matrix for h, x, 1 and padding, as `_joined_inputs` puts them side by side."""
+    joined = jnp.concatenate([weights.wh, weights.wx, weights.bias[None, :]])
+    return jnp.pad(joined, ((0, -len(joined) % 8), (0, 0))).astype(dtype)
+
+
+def _joined_inputs(hidden: Array, inputs: Array, keep: Array) -> Float[Array, "T R z"]:
+    """[h | x | 1 | padding], h that of the later step, zeroed where that is another episode's."""
+    dtype, one = hidden.dtype, jnp.ones((*keep.shape, 1), hidden.dtype)
+    later = jnp.concatenate([hidden[1:], hidden[-1:]]) * keep.astype(dtype)[..., None]
+    parts = [later, inputs.astype(dtype), one]
+    padding = -sum(part.shape[-1] for part in parts) % 8
+    return jnp.concatenate([*parts, jnp.zeros((*keep.shape, padding), dtype)], axis=-1)
+
+
+def _dot(
+    a: Array,
+    b: Array,
+    dtype: DTypeLike,
+    axes_a: tuple[int, ...] = (-1,),
+    axes_b: tuple[int, ...] = (0,),
+) -> Array:
+    """Contracts these axes into `dtype`; XLA sums in float32 or wider."""
+    axes_a = tuple(axis % a.ndim for axis in axes_a)
+    return jax.lax.dot_general(a, b, ((axes_a, axes_b), ((), ())), preferred_element_type=dtype)
