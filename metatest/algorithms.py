@@ -7,8 +7,8 @@ from pathlib import Path
 from lpg.files.loading import from_file
 from lpg.files.storage import RuleFile, RuleFileError, load_rule
 from lpg.learner import FrozenRule, Learner
+from lpg.precision import Precision
 from lpg.rules.a2c import A2C
-from lpg.rules.learned import Precision
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import with_baseline
 

@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 
 from lpg.files.storage import RuleFile, load_rule
-from lpg.rules.learned import Precision
+from lpg.precision import Precision
 from lpg.runs.checkpoint import CheckpointError
 from lpg.runs.command import enable_compilation_cache, fail, progress
 from metatest.algorithms import Algorithm, choose

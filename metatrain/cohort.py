@@ -6,6 +6,7 @@ to six cohorts.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from math import ceil
 from typing import Any
@@ -120,19 +121,20 @@ def make_cohort(
     num_states = instance.num_states(env)
     shape = instance.observation_shape(env, jax.tree.map(lambda x: x[0], base_params))
     arms = [(lr, kl) for lr in row.learning_rates for kl in row.kl_costs]
-    critic = make_agent(
-        row.agent, Heads(logits=0, value=1), num_states=num_states, observation_shape=shape
+    make = partial(
+        make_agent,
+        row.agent,
+        num_states=num_states,
+        observation_shape=shape,
+        # One choice for a meta-step: boards are as narrow as the rule's activations.
+        precision=getattr(rule, "precision", "float32"),
     )
+    critic = make(Heads(logits=0, value=1))
     return Cohort(
         names=tuple(r.name for r in rows),
         env=env,
         base_params=base_params,
-        agent=make_agent(
-            row.agent,
-            rule.heads(env.num_actions),
-            num_states=num_states,
-            observation_shape=shape,
-        ),
+        agent=make(rule.heads(env.num_actions)),
         optimizer=make_optimizer(_optimizer_name(row)),
         critic=critic,
         # A table critic steps by itself (outer_objective.critic_step) and carries no moments.

@@ -18,7 +18,7 @@ import tyro
 
 from lpg.files.loading import load
 from lpg.learner import FrozenRule
-from lpg.rules.learned import Precision
+from lpg.precision import Precision
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import with_baseline
 from metatest.atari.env import AtariEnv, AtariSettings, Choose

@@ -16,8 +16,8 @@ import numpy as np
 import tyro
 
 from lpg.files.storage import load_rule
+from lpg.precision import Precision
 from lpg.rule import Hypers
-from lpg.rules.learned import Precision
 from metatest.algorithms import Algorithm, choose
 from metatest.evaluate import Budget, make_task
 from metatest.tasks import find_task

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from lpg.rules.learned import Precision
+from lpg.precision import Precision
 
 
 @dataclass(frozen=True)

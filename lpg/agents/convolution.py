@@ -8,7 +8,8 @@ most of a meta-step (docs/performance.md).
 
 On a CPU, lifetimes go one after the other: XLA has a fast convolution for one set of weights, but
 for vmapped ones only a grouped convolution, many times slower. On accelerators all go at once, as
-matmuls.
+the matmuls of `lpg/agents/banded.py`, where boards may be bfloat16; parameters and their gradients
+are float32 in any case.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float
 
+from lpg.agents import banded
 from lpg.platform import platform
 
 
@@ -50,6 +52,21 @@ convolve.defvjp(lambda kernel, x: (convolve(kernel, x), (kernel, x)), _convolve_
 correlate.defvjp(lambda x, y: (correlate(x, y), (x, y)), _correlate_backward)
 
 
+@jax.custom_vjp
+def narrow_product(a: Float[Array, "n k"], b: Float[Array, "k m"]) -> Float[Array, "n m"]:
+    """a @ b of bfloat16 operands, in float32; its derivatives of every order are such products."""
+    a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
+
+
+def _narrow_product_backward(saved: tuple[Array, Array], bar: Array) -> tuple[Array, Array]:
+    a, b = saved
+    return narrow_product(bar, b.T).astype(a.dtype), narrow_product(a.T, bar).astype(b.dtype)
+
+
+narrow_product.defvjp(lambda a, b: (narrow_product(a, b), (a, b)), _narrow_product_backward)
+
+
 class Conv3x3(nn.Module):
     """A layer of `convolve`; the kernel's rows are ordered by shift, then channel."""
 
@@ -61,7 +78,9 @@ class Conv3x3(nn.Module):
         shape = (9 * channels, self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return convolve(kernel.reshape((3, 3, channels, self.features)), x) + bias[None, None, None]
+        y = convolve(kernel.reshape((3, 3, channels, self.features)), x)
+        # Added in float32, so that its gradient is summed in float32.
+        return (y.astype(bias.dtype) + bias[None, None, None]).astype(y.dtype)
 
 
 class DenseOnBoards(nn.Module):
@@ -77,7 +96,9 @@ class DenseOnBoards(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         planes = kernel.reshape((channels, height, width, self.features))
         rows = jnp.moveaxis(planes, 0, 2).reshape(shape)
-        return x.reshape((x.shape[0], -1)) @ rows + bias[None]
+        flat = x.reshape((x.shape[0], -1))
+        product = flat @ rows if x.dtype == rows.dtype else narrow_product(flat, rows)
+        return product + bias[None]
 
 
 def _reversed(kernel: Float[Array, "3 3 c f"]) -> Float[Array, "3 3 f c"]:
@@ -92,10 +113,12 @@ def _convolve(kernel: Array, x: Array) -> Array:
     if platform() == "cpu":
         dims = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
-    return (_views(x) @ kernel.reshape((-1, kernel.shape[-1]))).reshape((*x.shape[:3], -1))
+    return banded.convolve(kernel, x)
 
 
 def _correlate(x: Array, y: Array) -> Array:
+    if platform() != "cpu":
+        return banded.correlate(x, y)
     if x.shape[-1] > y.shape[-1]:  # the views are nine times their array: rather the smaller's
         return _reversed(_correlate(y, x))
     y_rows = y.reshape((-1, y.shape[-1]))

@@ -6,6 +6,7 @@ from lpg.agent import Agent
 from lpg.agents.network import NetworkAgent
 from lpg.agents.table import TableAgent
 from lpg.heads import Heads
+from lpg.precision import Precision
 
 
 def make_agent(
@@ -14,11 +15,13 @@ def make_agent(
     *,
     num_states: int = 0,
     observation_shape: tuple[int, ...] = (),
+    precision: Precision = "float32",
 ) -> Agent:
     """The agent that `architecture` names in Table 3's notation.
 
     'table', 'D(32)', 'C(16)-D(32)', 'C(32-16-16)-D(256)': C(..) convolutional filters per layer,
-    D(..) dense units per layer. Raises ValueError for anything else.
+    D(..) dense units per layer.
+    `precision` is that of boards between convolutions. Raises ValueError for any other name.
     """
     if architecture == "table":
         if num_states < 1:
@@ -32,4 +35,4 @@ def make_agent(
     conv, dense = (
         tuple(int(n) for n in part.split("-")) if part else () for part in match.groups()
     )
-    return NetworkAgent(heads, observation_shape, conv, dense)
+    return NetworkAgent(heads, observation_shape, conv, dense, precision)

@@ -15,6 +15,8 @@ from lpg.agent import AgentParams, VectorLoss
 from lpg.agents.convolution import Conv3x3, DenseOnBoards
 from lpg.heads import Heads
 from lpg.optimizers import apply_direction
+from lpg.platform import platform
+from lpg.precision import Precision, is_narrow
 
 
 class Torso(nn.Module):
@@ -73,6 +75,9 @@ class NetworkAgent(Network):
     observation_shape: tuple[int, ...]
     conv_features: tuple[int, ...]
     dense_features: tuple[int, ...]
+    # Of boards between layers, their cotangents and the operands of products with them. Parameters
+    # and their gradients are float32, and on a CPU, which has no narrow products, so are boards.
+    precision: Precision = "float32"
 
     @property
     def torso(self) -> Torso:
@@ -85,8 +90,9 @@ class NetworkAgent(Network):
         return self.torso.init(key, jnp.zeros((1, *self.observation_shape)))["params"]
 
     def apply(self, params: AgentParams, observation: Array) -> Array:
-        """Observations in the parameters' type, all in one batch for the torso."""
-        dtype = jax.tree.leaves(params)[0].dtype
+        """Observations in the boards' or the parameters' type, all in one batch for the torso."""
+        narrow = self.conv_features and is_narrow(self.precision) and platform() != "cpu"
+        dtype = jnp.bfloat16 if narrow else jax.tree.leaves(params)[0].dtype
         batch = observation.shape[: observation.ndim - len(self.observation_shape)]
         flat = observation.reshape((-1, *self.observation_shape)).astype(dtype)
         outputs = jnp.asarray(self.torso.apply({"params": params}, flat))

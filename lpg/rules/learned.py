@@ -9,10 +9,10 @@ from jaxtyping import Array
 
 from lpg.heads import Heads
 from lpg.platform import platform
+from lpg.precision import Precision, is_narrow
 from lpg.rule import RuleInputs, RuleParams
 
 HeadActivation = Literal["relu", "none"]  # between the LSTM and its heads
-Precision = Literal["auto", "float32", "bfloat16"]  # of the LSTM's activations and matmuls
 
 Rule = TypeVar("Rule", bound="StoredArchitecture")
 
@@ -26,7 +26,7 @@ class StoredArchitecture:
     heads: Callable[[int], Heads]
 
     head_activation: HeadActivation
-    precision: Precision
+    precision: Precision  # of the LSTM's activations and matmuls
     fused_lstm: bool
     # Fields that say how to compute a rule, or how to train it, and not what it is.
     not_stored: ClassVar[tuple[str, ...]] = ("precision", "fused_lstm")
@@ -49,13 +49,10 @@ class StoredArchitecture:
 
     def layout(self) -> dict[str, Any]:
         """The network's `head_activation`, `dtype` and `lstm`, by the platform at hand."""
-        device = platform()
-        on_cpu = device == "cpu"
-        narrow = self.precision == "bfloat16" or (self.precision == "auto" and not on_cpu)
-        plain = {"cpu": "feature_major", "tpu": "scan"}.get(device, "rows")
+        plain = {"cpu": "feature_major", "tpu": "scan"}.get(platform(), "rows")
         return {
             "head_activation": self.head_activation,
-            "dtype": jnp.bfloat16 if narrow else None,
+            "dtype": jnp.bfloat16 if is_narrow(self.precision) else None,
             "lstm": "fused" if self.fused_lstm else plain,
         }
 

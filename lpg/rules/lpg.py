@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 from lpg.heads import AgentOutputs, Heads, action_log_prob
 from lpg.losses.kl_divergence import kl_divergence
 from lpg.network.rule_network import LPGNetwork, PredictionInput
+from lpg.precision import Precision
 from lpg.rule import Hypers, RuleInputs, RuleParams
-from lpg.rules.learned import HeadActivation, Precision, StoredArchitecture
+from lpg.rules.learned import HeadActivation, StoredArchitecture
 from lpg.trajectory import Trajectory
 
 

@@ -15,8 +15,9 @@ from jaxtyping import Array, Float
 from lpg.heads import AgentOutputs, Heads, action_log_prob
 from lpg.losses.returns import lambda_returns
 from lpg.network.rule_network import LPGVNetwork
+from lpg.precision import Precision
 from lpg.rule import Hypers, RuleInputs, RuleParams
-from lpg.rules.learned import HeadActivation, Precision, StoredArchitecture
+from lpg.rules.learned import HeadActivation, StoredArchitecture
 from lpg.trajectory import Trajectory
 
 MAX_ERROR = 1.0  # TD errors beyond it pull no harder; rewards of training are in {-1, 0, 1}

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lpg.files.storage import load_rule, write_atomically
 from lpg.learner import FrozenRule
-from lpg.rules.learned import Precision
+from lpg.precision import Precision
 from lpg.runs.command import enable_compilation_cache, fail, progress
 from metatest.algorithms import learned
 from metatest.probe.lives import has_predictions
