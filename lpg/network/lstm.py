@@ -78,7 +78,7 @@ def lstm_feature_major(
 def _forward(
     weights: LSTMWeights, head: Array, inputs: Array, not_done: Array, relu: bool, dtype: DTypeLike
 ) -> tuple[Array, Array, Array]:
-    """The outputs; hidden states as `_bits` and cell states, [T + 1, h, R] each, which end with the
+    """The outputs; hidden states as `bits` and cell states, [T + 1, h, R] each, which end with the
     zeros at the start."""
     num_steps, _, num_rows = inputs.shape
     size, wide = weights.wh.shape[0], _wide(dtype)
@@ -93,11 +93,11 @@ def _forward(
         h = (o * jnp.tanh(c)).astype(dtype)
         # Not in bfloat16: XLA's CPU backend lacks it for products this narrow.
         output = _dot(head_transposed, activate(h, relu).astype(wide))
-        return outputs.at[t].set(output), hidden.at[t].set(_bits(h)), cell.at[t].set(c), h, c
+        return outputs.at[t].set(output), hidden.at[t].set(bits(h)), cell.at[t].set(c), h, c
 
     outputs = jnp.zeros((num_steps, head.shape[1], num_rows), wide)
     cell = jnp.zeros((num_steps + 1, size, num_rows), wide)
-    hidden = _bits(cell.astype(dtype))
+    hidden = bits(cell.astype(dtype))
     carry = (outputs, hidden, cell, cell[-1].astype(dtype), cell[-1])
     return jax.lax.fori_loop(0, num_steps, step, carry)[:3]
 
@@ -142,7 +142,7 @@ def _backward(
         # Into one carried buffer: XLA's CPU backend writes these in place and in vectors, but
         # computes a concatenation element by element.
         for n, part in enumerate(parts):
-            part = _bits(part.astype(dtype))
+            part = bits(part.astype(dtype))
             gates_bar = jax.lax.dynamic_update_slice(gates_bar, part, (n * size, 0))
         pre_bar = _floats(gates_bar, dtype)
         z_bar = _dot(joined, pre_bar)
@@ -152,7 +152,7 @@ def _backward(
 
     zeros = jnp.zeros((size, num_rows), wide)
     w_bar = jnp.zeros(joined.shape[::-1], wide)
-    gates_bar = _bits(jnp.zeros((4 * size, num_rows), dtype))
+    gates_bar = bits(jnp.zeros((4 * size, num_rows), dtype))
     carry = (zeros, zeros, w_bar, jnp.zeros(head.shape, wide), gates_bar)
     (_, _, w_bar, head_bar, _), inputs_bar = jax.lax.scan(step, carry, jnp.arange(len(inputs)))
     w_bar = w_bar.T.astype(weights.wh.dtype)
@@ -168,10 +168,11 @@ def _wide(dtype: DTypeLike) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def _bits(x: Array) -> Array:
+def bits(x: Array) -> Array:
     """bfloat16 as the integers it is made of; other types as they are.
 
     To write one slice of a bfloat16 array, XLA's CPU backend takes all of it to float32 and back.
+    A GPU writes four gates at once as one wider integer.
     """
     return _bits_of_bfloat16(x) if x.dtype == jnp.bfloat16 else x
 
@@ -185,12 +186,12 @@ def _bits_of_bfloat16(x: Array) -> Array:
 def _no_second_derivative(*_: Any) -> NoReturn:
     """First derivatives are written by hand; through integers, others would silently be zero."""
     raise TypeError(
-        "on a CPU the bfloat16 LSTM has no second derivative; take precision float32 instead"
+        "this LSTM has no second derivative in bfloat16; take precision float32 instead"
     )
 
 
 def _floats(x: Array, dtype: DTypeLike) -> Array:
-    """What `_bits` was made of."""
+    """What `bits` was made of."""
     return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
 
 

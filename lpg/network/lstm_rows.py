@@ -15,7 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from lpg.network.lstm import SAVED, LSTMWeights, activate
+from lpg.network.lstm import SAVED, LSTMWeights, activate, bits
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -30,7 +30,8 @@ def lstm_rows(
     """A linear layer on the hidden states, or on their positive parts.
 
     States, products and what they read are in `dtype`; sums, gates and outputs are float32 or
-    wider. No gradient flows to `not_done`, which is data; forward mode is refused by JAX.
+    wider. No gradient flows to `not_done`, which is data. Forward mode is refused by JAX, and a
+    second derivative in bfloat16 by `bits`.
     """
     return _save(weights, head, inputs, not_done, relu, dtype)[0]
 
@@ -45,8 +46,9 @@ def _save(
         inp, keep = x
         i, f, g, o = _gates(weights, inp, _dot(h, wh, dtype), keep)
         c = f * (c.astype(wide) * keep.astype(wide)[:, None]) + i * g
-        state = (o * jnp.tanh(c)).astype(dtype), c.astype(dtype)
-        return state, state
+        h, c = (o * jnp.tanh(c)).astype(dtype), c.astype(dtype)
+        # Of different shapes: of two stacks that start as one, XLA would begin with a copy.
+        return (h, c), (h, c[None])
 
     zeros = jnp.zeros((inputs.shape[1], len(wh)), dtype)
     states = jax.lax.scan(step, (zeros, zeros), (inputs, not_done), reverse=True)[1]
@@ -63,26 +65,27 @@ def _backward(
     (num_steps, num_rows, num_inputs), size = inputs.shape, len(weights.wh)
     wide, joined = _wide(dtype), _joined(weights, dtype)
     narrow_bar = outputs_bar.astype(dtype)
-    head_bar = _dot(activate(hidden, relu), narrow_bar, wide, (0, 1), (0, 1))
-    read_bar = _dot(narrow_bar, head.astype(dtype), dtype, (2,), (1,))
+    head_bar = jnp.einsum(
+        "trh,trk->thk", activate(hidden, relu), narrow_bar, preferred_element_type=wide
+    ).sum(0)
+    read_bar = _dot(narrow_bar, head.astype(dtype), dtype, 2, 1)
     recurrent = _dot(hidden, weights.wh.astype(dtype), dtype)
     # Zeros entered the last step: as if an episode ended there, whatever state is read for it.
     keep = not_done.at[-1].set(0.0)
-    z = _joined_inputs(hidden, inputs, keep)
 
     def step(carry: tuple[Array, ...], t: Array) -> tuple[tuple[Array, ...], Array]:
         z_bar, c_bar, w_bar = carry
         later, earlier = jnp.minimum(t + 1, num_steps - 1), jnp.maximum(t - 1, 0)
         gates = _gates(weights, inputs[t], recurrent[later], keep[t])
-        c_later = cell[later].astype(wide) * keep[t].astype(wide)[:, None]
+        c_later = cell[later, 0].astype(wide) * keep[t].astype(wide)[:, None]
         h_bar = z_bar[:, :size].astype(wide) * keep[earlier].astype(wide)[:, None]
         c_bar = c_bar.astype(wide) * keep[earlier].astype(wide)[:, None]
         bars = _state_bars(gates, c_later, h_bar, c_bar, read_bar[t].astype(wide), relu)
-        # Behind a barrier: XLA computes all five at once, but would anew for the concatenation.
-        *parts, c_bar = jax.lax.optimization_barrier([bar.astype(dtype) for bar in bars])
-        gates_bar = jnp.concatenate(parts, axis=-1)
-        w_bar = w_bar + _dot(z[t], gates_bar, wide, (0,), (0,))
-        z_bar = _dot(gates_bar, joined, dtype, (1,), (1,))
+        *gates_bar, c_bar = (bar.astype(dtype) for bar in bars)
+        gates_bar, c_bar = _interleaved(gates_bar, c_bar)
+        z = _joined_inputs(hidden[later], inputs[t], keep[t])
+        w_bar = w_bar + _dot(z, gates_bar, wide, 0, 0)
+        z_bar = _dot(gates_bar, joined, dtype, 1, 1)
         return (z_bar, c_bar, w_bar), z_bar[:, size : size + num_inputs]
 
     carry = (
@@ -91,6 +94,7 @@ def _backward(
         jnp.zeros(joined.shape, wide),
     )
     (_, _, w_bar), inputs_bar = jax.lax.scan(step, carry, jnp.arange(num_steps))
+    w_bar = w_bar.reshape(-1, size, 4).swapaxes(1, 2).reshape(w_bar.shape)
     wh_bar, wx_bar, bias_bar, _ = jnp.split(
         w_bar.astype(weights.wh.dtype), (size, size + num_inputs, size + num_inputs + 1)
     )
@@ -144,28 +148,41 @@ def _state_bars(
     )
 
 
+def _interleaved(gates_bar: list[Array], c_bar: Array) -> tuple[Array, Array]:
+    """The four side by side, unit by unit: [R, 4h]; and the last, which comes of the same kernel.
+
+    As one integer of 64 bits they are an array of c_bar's shape, which a kernel writes beside it;
+    a concatenation would be another one, that reads and writes all. The barrier keeps it so.
+    """
+    if c_bar.dtype.itemsize != 2:
+        return jnp.stack(gates_bar, axis=-1).reshape(len(c_bar), -1), c_bar
+    with jax.enable_x64(True):
+        packed = jnp.zeros((), jnp.uint64)
+        for n, bar in enumerate(gates_bar):
+            shift = jnp.full(bar.shape, 16 * n, jnp.uint32).astype(jnp.uint64)
+            packed = packed | (bits(bar).astype(jnp.uint64) << shift)
+        packed, c_bar = jax.lax.optimization_barrier((packed, c_bar))
+        joined = jax.lax.bitcast_convert_type(packed, c_bar.dtype)
+    return joined.reshape(len(c_bar), -1), c_bar
+
+
 def _joined(weights: LSTMWeights, dtype: DTypeLike) -> Array:
-    """One matrix for h, x, 1 and padding, as `_joined_inputs` puts them side by side."""
+    """One matrix for h, x, 1 and padding, as `_joined_inputs` puts them side by side; its columns
+    are `_interleaved`."""
     joined = jnp.concatenate([weights.wh, weights.wx, weights.bias[None, :]])
+    joined = joined.reshape(len(joined), 4, -1).swapaxes(1, 2).reshape(joined.shape)
     return jnp.pad(joined, ((0, -len(joined) % 8), (0, 0))).astype(dtype)
 
 
-def _joined_inputs(hidden: Array, inputs: Array, keep: Array) -> Float[Array, "T R z"]:
-    """[h | x | 1 | padding], h that of the later step, zeroed where that is another episode's."""
-    dtype, one = hidden.dtype, jnp.ones((*keep.shape, 1), hidden.dtype)
-    later = jnp.concatenate([hidden[1:], hidden[-1:]]) * keep.astype(dtype)[..., None]
-    parts = [later, inputs.astype(dtype), one]
-    padding = -sum(part.shape[-1] for part in parts) % 8
-    return jnp.concatenate([*parts, jnp.zeros((*keep.shape, padding), dtype)], axis=-1)
+def _joined_inputs(h_later: Array, inp: Array, keep: Array) -> Float[Array, "R z"]:
+    """[h | x | 1 | padding], h zeroed where the later step is another episode's."""
+    dtype, one = h_later.dtype, jnp.ones((len(inp), 1), h_later.dtype)
+    parts = [h_later * keep.astype(dtype)[:, None], inp.astype(dtype), one]
+    padding = -sum(part.shape[1] for part in parts) % 8
+    return jnp.concatenate([*parts, jnp.zeros((len(inp), padding), dtype)], axis=1)
 
 
-def _dot(
-    a: Array,
-    b: Array,
-    dtype: DTypeLike,
-    axes_a: tuple[int, ...] = (-1,),
-    axes_b: tuple[int, ...] = (0,),
-) -> Array:
-    """Contracts these axes into `dtype`; XLA sums in float32 or wider."""
-    axes_a = tuple(axis % a.ndim for axis in axes_a)
-    return jax.lax.dot_general(a, b, ((axes_a, axes_b), ((), ())), preferred_element_type=dtype)
+def _dot(a: Array, b: Array, dtype: DTypeLike, axis_a: int = -1, axis_b: int = 0) -> Array:
+    """Contracts one axis of each into `dtype`; XLA sums in float32 or wider."""
+    dims = (((axis_a % a.ndim,), (axis_b,)), ((), ()))
+    return jax.lax.dot_general(a, b, dims, preferred_element_type=dtype)

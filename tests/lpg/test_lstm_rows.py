@@ -136,6 +136,19 @@ def test_gradient_of_a_gradient_passes_through():
         np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-11)
 
 
+def test_bfloat16_refuses_a_second_derivative():
+    args = case(jnp.float32)
+
+    def slope(x):
+        bar, _ = jax.grad(loss, argnums=3, has_aux=True)(
+            lstm_rows, *args[:2], x, *args[3:], jnp.bfloat16
+        )
+        return jnp.sum(bar**2)
+
+    with pytest.raises(TypeError, match="take precision float32"):
+        jax.grad(slope)(args[2])
+
+
 def test_the_network_with_it_is_the_same_network():
     rows, m = 5, 4
     rng = np.random.default_rng(1)
