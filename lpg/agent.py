@@ -37,6 +37,10 @@ class Agent(Protocol):
         """Vectors [*batch, heads.total] on observations with any leading axes."""
         ...
 
+    def acting(self, params: AgentParams) -> Callable[[Array], Array]:
+        """`apply` for many calls with the same parameters; not to be differentiated."""
+        ...
+
     def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:
         """`apply`, and the parameters to go on with, whose gradient can stay sparse so."""
         ...
@@ -66,6 +70,11 @@ class Body(NamedTuple):
     def outputs(self, params: AgentParams, observation: Array) -> AgentOutputs:
         """Outputs with the leading axes of `observation`."""
         return self.outputs_of(self.agent.apply(params, observation))
+
+    def acting(self, params: AgentParams) -> Callable[[Array], AgentOutputs]:
+        """`outputs` for many calls with the same parameters; not to be differentiated."""
+        act = self.agent.acting(params)
+        return lambda observation: self.outputs_of(act(observation))
 
     def read(self, params: AgentParams, observation: Array) -> tuple[AgentOutputs, AgentParams]:
         """Outputs, and the parameters to go on with (`Agent.read`)."""

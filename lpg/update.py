@@ -1,5 +1,6 @@
 """One agent update (Oh et al. 2020, Eq. 2): a gradient step on a rule's loss."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import optax
 from jaxtyping import Array
 
 from lpg.agent import AgentParams, Body
+from lpg.heads import AgentOutputs
 from lpg.optimizers import SGD, apply_direction
 from lpg.rule import Hypers, Targets, UpdateRule
 from lpg.trajectory import Trajectory
@@ -19,6 +21,30 @@ class AgentState(NamedTuple):
     opt_state: Any  # of the agent's optimiser
 
 
+class Reading(NamedTuple):
+    """An agent's vectors on a trajectory and, of a dense agent, the way back from them to theta.
+
+    The rule reads the vectors, then a step goes back from them: one pass through the network is
+    for both, and an outer gradient goes back through it once.
+    """
+
+    vector: Array
+    pullback: Callable[[Array], tuple[AgentParams]] | None
+
+
+def read(
+    body: Body, params: AgentParams, observation: Array
+) -> tuple[AgentOutputs, Reading, AgentParams]:
+    """Outputs, what `agent_step` can go on from, and the parameters to go on with."""
+    agent = body.agent
+    if agent.sparse:
+        vector, params = agent.read(params, observation)
+        pullback = None
+    else:
+        vector, pullback = jax.vjp(lambda theta: agent.apply(theta, observation), params)
+    return body.outputs_of(vector), Reading(vector, pullback), params
+
+
 def agent_step(
     rule: UpdateRule,
     body: Body,
@@ -27,8 +53,12 @@ def agent_step(
     trajectory: Trajectory,
     targets: Targets,
     hypers: Hypers,
+    reading: Reading | None = None,
 ) -> AgentState:
     """One gradient step of one lifetime towards `targets`.
+
+    Args:
+        reading: what `read` made of the trajectory's observations at these very parameters.
 
     The gradient is taken with respect to theta alone, with the targets as constants; an outer
     gradient still flows through the targets because they are an argument of this function.
@@ -38,10 +68,13 @@ def agent_step(
     def loss(vector: Array) -> Array:
         return rule.loss(body.outputs_of(vector), trajectory, targets, hypers)
 
-    if optimizer is SGD:
+    if reading is not None and reading.pullback is not None:
+        (grads,) = reading.pullback(jax.grad(loss)(reading.vector))
+    elif optimizer is SGD:
         params = agent.step_rows(state.params, observation, loss, hypers.learning_rate)
         return state._replace(params=params)
-    grads = jax.grad(lambda theta: loss(agent.apply(theta, observation)))(state.params)
+    else:
+        grads = jax.grad(lambda theta: loss(agent.apply(theta, observation)))(state.params)
     direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = apply_direction(state.params, direction, hypers.learning_rate)
     return AgentState(params=params, opt_state=opt_state)

@@ -42,8 +42,8 @@ class LifetimeState(NamedTuple):
 
 def policy(cohort: Cohort, params: Any, env_params: Any) -> Callable[[Array], Array]:
     """Observations to masked logits, for `rollout`."""
-    body = cohort.body(env_params)
-    return lambda observation: body.outputs(params, observation).logits
+    acting = cohort.body(env_params).acting(params)
+    return lambda observation: acting(observation).logits
 
 
 def birth(

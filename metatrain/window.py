@@ -19,7 +19,7 @@ from lpg.rollout import EpisodeSummary, RolloutState, rollout
 from lpg.rows import inputs_to_rows, rows_to_lives
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
 from lpg.trajectory import Trajectory
-from lpg.update import AgentState, agent_step
+from lpg.update import AgentState, Reading, agent_step, read
 from metatrain.cohort import Cohort, map_joined
 from metatrain.evidence import without_evidence
 from metatrain.lifetime import LifetimeState, earned, policy
@@ -125,18 +125,20 @@ def updated_agents(
         trajectories: tuple[Trajectory, ...],
         shares: tuple[Share, ...],
     ) -> tuple[tuple[AgentState, ...], tuple[TargetSquares, ...]]:
-        read = [
+        read_by_cohort = [
             jax.vmap(lambda *args, c=cohort: lifetime_inputs(c, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, strict=True)
         ]
-        inputs, agents = zip(*read, strict=True)
+        inputs, agents, readings = zip(*read_by_cohort, strict=True)
         targets, unearned = targets_with_and_without_evidence(
             rule, config, rule_params, list(inputs)
         )
         targets = [bounded(t, share) for t, share in zip(targets, shares, strict=True)]
         stepped = [
             jax.vmap(lambda *args, c=cohort: lifetime_step(rule, c, *args))(*args)
-            for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, targets, strict=True)
+            for cohort, *args in zip(
+                cohorts, lifetimes, agents, trajectories, targets, readings, strict=True
+            )
         ]
         squares = map(target_squares, targets, unearned, (x.earns for x in lifetimes))
         return tuple(stepped), tuple(squares)
@@ -161,15 +163,15 @@ def recompute(config: MetaTrainConfig, cohorts: tuple[Cohort, ...]) -> bool:
 
 def lifetime_inputs(
     cohort: Cohort, lifetime: LifetimeState, agent: AgentState, trajectory: Trajectory
-) -> tuple[RuleInputs, AgentState]:
-    """What the rule reads, and the agent to go on with."""
+) -> tuple[RuleInputs, AgentState, Reading]:
+    """What the rule reads, the agent to go on with, and what its step goes on from."""
     body = cohort.body(lifetime.env_params)
-    outputs, params = body.read(agent.params, trajectory.observation)
+    outputs, reading, params = read(body, agent.params, trajectory.observation)
     inputs = rule_inputs(outputs, trajectory, lifetime.hypers.gamma)
     # Numbers that are not finite would enter eta's gradient even with a weight of zero.
     finite = is_finite(inputs)
     inputs = jax.tree.map(lambda x: jnp.where(finite, x, 0.0), inputs)
-    return inputs, agent._replace(params=params)
+    return inputs, agent._replace(params=params), reading
 
 
 def targets_with_and_without_evidence(
@@ -207,10 +209,11 @@ def lifetime_step(
     agent: AgentState,
     trajectory: Trajectory,
     targets: Any,
+    reading: Reading,
 ) -> AgentState:
     """theta_k -> theta_{k+1} of one lifetime."""
-    body = cohort.body(lifetime.env_params)
-    return agent_step(rule, body, cohort.optimizer, agent, trajectory, targets, lifetime.hypers)
+    body, optimizer = cohort.body(lifetime.env_params), cohort.optimizer
+    return agent_step(rule, body, optimizer, agent, trajectory, targets, lifetime.hypers, reading)
 
 
 def target_squares(targets: Any, unearned: Any, earns: Bool[Array, "L"]) -> TargetSquares:

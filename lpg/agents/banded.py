@@ -21,16 +21,30 @@ def convolve(
     kernel: Float[Array, "3 3 c f"], x: Float[Array, "n h w c"]
 ) -> Float[Array, "n h w f"]:
     """As `lpg.agents.convolution.convolve`, in the type of `x`."""
-    n, height, width, channels = x.shape
-    features = kernel.shape[-1]
-    bands, rows = _bands(kernel, width).astype(x.dtype), _rows(x)
+    return convolve_by(operand(kernel, x.shape[2], x.dtype), x)
+
+
+def operand(kernel: Float[Array, "3 3 c f"], width: int, dtype: DTypeLike) -> Float[Array, "k m"]:
+    """The kernel as rows of this width and type are multiplied with it.
+
+    The bands one below the other, [3 * w * c, w * f], or side by side, [w * c, 3 * w * f], so that
+    the side which is read or written three rows at a time is the one of fewer channels.
+    """
+    bands = _bands(kernel, width).astype(dtype)
+    _, _, channels, _, features = bands.shape
     if channels <= features:
-        stacked = bands.reshape((3 * width * channels, width * features))
-        out = _three_rows(rows) @ stacked
+        return bands.reshape((3 * width * channels, width * features))
+    return jnp.moveaxis(bands, 0, 2).reshape((width * channels, 3 * width * features))
+
+
+def convolve_by(matrix: Float[Array, "k m"], x: Float[Array, "n h w c"]) -> Float[Array, "n h w f"]:
+    """Boards times an `operand`."""
+    rows = _rows(x)
+    if matrix.shape[0] == rows.shape[-1]:
+        out = _shifted_sum(rows @ matrix)
     else:
-        beside = jnp.moveaxis(bands, 0, 2).reshape((width * channels, 3 * width * features))
-        out = _shifted_sum(rows @ beside)
-    return out.reshape((n, height, width, features))
+        out = _three_rows(rows) @ matrix
+    return out.reshape((*x.shape[:3], -1))
 
 
 def correlate(x: Float[Array, "n h w c"], y: Float[Array, "n h w f"]) -> Float[Array, "3 3 c f"]:

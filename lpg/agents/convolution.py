@@ -13,11 +13,13 @@ are float32 in any case.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from lpg.agents import banded
@@ -78,9 +80,7 @@ class Conv3x3(nn.Module):
         shape = (9 * channels, self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = convolve(kernel.reshape((3, 3, channels, self.features)), x)
-        # Added in float32, so that its gradient is summed in float32.
-        return (y.astype(bias.dtype) + bias[None, None, None]).astype(y.dtype)
+        return _plus(convolve(kernel.reshape((3, 3, channels, self.features)), x), bias)
 
 
 class DenseOnBoards(nn.Module):
@@ -90,15 +90,52 @@ class DenseOnBoards(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n f"]:
-        _, height, width, channels = x.shape
-        shape = (channels * height * width, self.features)
+        shape = (x[0].size, self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        planes = kernel.reshape((channels, height, width, self.features))
-        rows = jnp.moveaxis(planes, 0, 2).reshape(shape)
-        flat = x.reshape((x.shape[0], -1))
+        rows, flat = _channels_last(kernel, x.shape[1:]), x.reshape((x.shape[0], -1))
         product = flat @ rows if x.dtype == rows.dtype else narrow_product(flat, rows)
         return product + bias[None]
+
+
+def fixed_boards(
+    params: Any, board: tuple[int, int, int], dtype: DTypeLike
+) -> Callable[[Float[Array, "n h w c"]], Float[Array, "n d"]]:
+    """The layers that read boards [h, w, c], with parameters that stay, for accelerators.
+
+    What depends on parameters alone is made here, once for all calls. `params` holds those of
+    `Conv3x3` as conv0, conv1, ..., and of `DenseOnBoards` as dense0. No gradient is meant to be
+    taken: that of a banded matrix has the matrix's size.
+    """
+    height, width, channels = board
+    convolutions = []
+    while (layer := params.get(f"conv{len(convolutions)}")) is not None:
+        kernel = layer["kernel"].reshape((3, 3, channels, -1))
+        convolutions.append((banded.operand(kernel, width, dtype), layer["bias"]))
+        channels = kernel.shape[-1]
+    dense = params["dense0"]
+    rows = _channels_last(dense["kernel"], (height, width, channels)).astype(dtype)
+
+    def layers(x: Float[Array, "n h w c"]) -> Float[Array, "n d"]:
+        for matrix, bias in convolutions:
+            x = nn.relu(_plus(banded.convolve_by(matrix, x), bias))
+        flat = x.reshape((x.shape[0], -1))
+        product = jnp.matmul(flat, rows, preferred_element_type=dense["bias"].dtype)
+        return nn.relu(product + dense["bias"][None])
+
+    return layers
+
+
+def _plus(y: Float[Array, "n h w f"], bias: Float[Array, "f"]) -> Float[Array, "n h w f"]:
+    """Added in the bias's type, which its gradient is then summed in."""
+    return (y.astype(bias.dtype) + bias[None, None, None]).astype(y.dtype)
+
+
+def _channels_last(kernel: Float[Array, "chw f"], board: tuple[int, ...]) -> Float[Array, "hwc f"]:
+    """The rows of a dense kernel, planes first, in the order of boards [h, w, c]."""
+    height, width, channels = board
+    planes = kernel.reshape((channels, height, width, -1))
+    return jnp.moveaxis(planes, 0, 2).reshape(kernel.shape)
 
 
 def _reversed(kernel: Float[Array, "3 3 c f"]) -> Float[Array, "3 3 f c"]:

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from lpg.agent import AgentParams, VectorLoss
-from lpg.agents.convolution import Conv3x3, DenseOnBoards
+from lpg.agents.convolution import Conv3x3, DenseOnBoards, fixed_boards
 from lpg.heads import Heads
 from lpg.optimizers import apply_direction
 from lpg.platform import platform
 from lpg.precision import Precision, is_narrow
+
+FirstLayers = Callable[[Array], Array]
 
 
 class Torso(nn.Module):
@@ -27,10 +30,16 @@ class Torso(nn.Module):
     num_outputs: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n *obs"]) -> Float[Array, "n out"]:
+    def __call__(
+        self, x: Float[Array, "n *obs"], first_layers: FirstLayers | None = None
+    ) -> Float[Array, "n out"]:
+        """`first_layers`: in place of those that read boards, up to the first dense one's ReLU."""
         first, *others = self.dense_features
         if self.conv_features:
             x = jnp.moveaxis(x, 1, -1)
+        if first_layers is not None:
+            x = first_layers(x)
+        elif self.conv_features:
             for i, features in enumerate(self.conv_features):
                 x = nn.relu(Conv3x3(features, name=f"conv{i}")(x))
             x = nn.relu(DenseOnBoards(first, name="dense0")(x))
@@ -50,6 +59,10 @@ class Network:
     def sparse(self) -> bool:
         """No: every observation touches all weights."""
         return False
+
+    def acting(self, params: AgentParams) -> Callable[[Array], Array]:
+        """`apply` as it is."""
+        return lambda observation: self.apply(params, observation)
 
     def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:
         """The parameters as they are: their gradient is dense in any case."""
@@ -90,10 +103,26 @@ class NetworkAgent(Network):
         return self.torso.init(key, jnp.zeros((1, *self.observation_shape)))["params"]
 
     def apply(self, params: AgentParams, observation: Array) -> Array:
-        """Observations in the boards' or the parameters' type, all in one batch for the torso."""
-        narrow = self.conv_features and is_narrow(self.precision) and platform() != "cpu"
-        dtype = jnp.bfloat16 if narrow else jax.tree.leaves(params)[0].dtype
+        """All observations in one batch for the torso."""
+        return self._apply(params, observation, None)
+
+    def acting(self, params: AgentParams) -> Callable[[Array], Array]:
+        """On accelerators the operands of products with boards are made once."""
+        layers = None
+        if self.conv_features and platform() != "cpu":
+            channels, height, width = self.observation_shape
+            layers = fixed_boards(params, (height, width, channels), self._dtype(params))
+        return lambda observation: self._apply(params, observation, layers)
+
+    def _apply(
+        self, params: AgentParams, observation: Array, first_layers: FirstLayers | None
+    ) -> Array:
         batch = observation.shape[: observation.ndim - len(self.observation_shape)]
-        flat = observation.reshape((-1, *self.observation_shape)).astype(dtype)
-        outputs = jnp.asarray(self.torso.apply({"params": params}, flat))
+        flat = observation.reshape((-1, *self.observation_shape)).astype(self._dtype(params))
+        outputs = jnp.asarray(self.torso.apply({"params": params}, flat, first_layers))
         return outputs.reshape((*batch, self.heads.total))
+
+    def _dtype(self, params: AgentParams) -> DTypeLike:
+        """Of observations: the boards' or the parameters'."""
+        narrow = self.conv_features and is_narrow(self.precision) and platform() != "cpu"
+        return jnp.bfloat16 if narrow else jax.tree.leaves(params)[0].dtype

@@ -1,5 +1,6 @@
 """A table: one row of logits a state (Oh et al. 2020, Table 3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -35,6 +36,10 @@ class TableAgent:
     def apply(self, params: AgentParams, observation: Array) -> Array:
         """The rows at integer observations; indices out of range are clipped."""
         return jnp.take(params, observation, axis=0, mode="clip")
+
+    def acting(self, params: AgentParams) -> Callable[[Array], Array]:
+        """`apply` as it is."""
+        return lambda observation: self.apply(params, observation)
 
     def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:
         """By `read_rows`, so that no gradient of the table's size is made."""
