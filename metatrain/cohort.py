@@ -148,7 +148,9 @@ def make_cohort(
         best_return=np.array([r.best_return for r in rows], np.float32),
         lifetimes_per_env=lifetimes_per_env,
         first_index=first_index,
-        reward_free_lives=config.reward_free_lives,
+        reward_free_lives=min(
+            round(config.reward_free_share * lifetimes_per_env), lifetimes_per_env - 1
+        ),
     )
 
 

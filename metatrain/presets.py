@@ -52,11 +52,11 @@ class MetaTrainConfig:
     """beta_3, L2 on y_hat (Table 2: 1e-3, as beta_1)."""
     unearned_cost: float = 0.03
     """Weight of pi_hat^2 in rows without evidence (ours; metatrain/evidence.py)."""
-    reward_free_lives: int = 0
-    """Lifetimes of each environment in which nothing is earned: rewards are zero, and so is the
-    outer advantage; what is left is the entropy bonus and `unearned_cost` on all of their rows
+    reward_free_share: float = 0.0
+    """Share of each environment's lifetimes in which nothing is earned: rewards are zero, and so is
+    the outer advantage; what is left is the entropy bonus and `unearned_cost` on all of their rows
     (ours; metatrain/evidence.py)."""
-    reward_free_entropy_cost: float = 0.1
+    reward_free_entropy_cost: float = 1.0
     """beta_0 of lives in which nothing is earned: loud enough to be heard beside advantages of
     order one (ours)."""
     unearned_rows: int = 1
@@ -131,12 +131,8 @@ class MetaTrainConfig:
                 f"unearned_rows must be at most the {self.num_envs} environments of a lifetime, "
                 f"got {self.unearned_rows}."
             )
-        fewest = min(map(self.lifetimes_of, self.envs))
-        if not 0 <= self.reward_free_lives < fewest:
-            raise ValueError(
-                f"reward_free_lives must leave lives that earn among an environment's {fewest}, "
-                f"got {self.reward_free_lives}."
-            )
+        if not 0 <= self.reward_free_share < 1:
+            raise ValueError(f"reward_free_share must lie in [0, 1), got {self.reward_free_share}.")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must lie in [0, 1), got {self.average_decay}.")
         for name in ("lifetimes_per_chunk", "longest_lifetime"):

@@ -11,6 +11,7 @@ training and a program of its own: the running mean of eta is written every so m
 - metrics.jsonl: what metatrain logs
 - rules/: means of eta by meta-step
 - checkpoints/, config.json: eta and its Adam alone, for `metatrain --init-rule OUTPUT`
+- state.npz: everything, where asked for, to go on from on the same machine
 - compiled, done: empty files, for others to wait for
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tyro
 
 from lpg.files.storage import save_rule
@@ -47,10 +49,14 @@ class Lent:
     """Time of the clock (seconds since 1970) at which to stop in any case."""
     wait_for: Path | None = None
     """A file whose appearance says that the device is free."""
+    yield_to: Path | None = None
+    """A file without which nobody else could use the device: training goes on until it is there."""
     log_every: int = 20
     """Meta-steps between log lines."""
     keep_every: int = 100
     """Meta-steps between means of eta that are written."""
+    save_state: bool = False
+    """Leave state.npz; one that is there is gone on from in any case."""
 
 
 def main() -> None:
@@ -61,16 +67,18 @@ def main() -> None:
     (lent.output / "config.json").write_text(json.dumps(config.as_json(), indent=1))
     enable_compilation_cache()
     engine = Engine(config.rule, config)
-    state = engine.init(jax.random.key(config.seed))
-    initial = read_initial_rule(config)
-    if initial is not None:
-        state = engine.start_from(state, initial)
     figures = compiled(engine)
+    state = engine.init(jax.random.key(config.seed))
     (lent.output / "compiled").touch()
     print(f"{lent.output.name}: compiled, {figures}", flush=True)
     while lent.wait_for is not None and not lent.wait_for.exists():
         time.sleep(0.2)
     try:
+        initial = read_initial_rule(config)
+        if (lent.output / "state.npz").exists():
+            state = read_state(lent.output / "state.npz", engine)
+        elif initial is not None:
+            state = engine.start_from(state, initial)
         train(lent, engine, state, figures)
     finally:
         (lent.output / "done").touch()
@@ -94,10 +102,9 @@ def train(lent: Lent, engine: Engine, state: EngineState, figures: dict[str, Any
     """Meta-steps until the time is up, then what others go on from."""
     end = min(time.time() + lent.seconds, lent.until or float("inf"))
     state, _ = engine.program(state, jnp.int32(1))  # loads the program, allocates its memory
-    float(state.meta_step)
-    began, log = time.perf_counter(), (lent.output / "metrics.jsonl").open("w")
-    meta_step = 1
-    while time.time() < end:
+    first = meta_step = int(state.meta_step)
+    began, log = time.perf_counter(), (lent.output / "metrics.jsonl").open("a")
+    while time.time() < end or not (lent.yield_to is None or lent.yield_to.exists()):
         started = time.perf_counter()
         steps = lent.log_every - meta_step % lent.log_every
         state, metrics = engine.program(state, jnp.int32(steps))
@@ -106,12 +113,12 @@ def train(lent: Lent, engine: Engine, state: EngineState, figures: dict[str, Any
         record["seconds"] = round(time.perf_counter() - started, 3)
         log.write(json.dumps(record) + "\n")
         log.flush()
-        if meta_step == lent.log_every:
+        if "first_seconds_per_meta_step" not in figures:
             figures["first_seconds_per_meta_step"] = round(record["seconds"] / steps, 4)
             print(f"{lent.output.name}: {figures}", flush=True)
         if meta_step % lent.keep_every == 0:
             keep(lent.output, engine.config, state, meta_step)
-    seconds = (time.perf_counter() - began) / (meta_step - 1)
+    seconds = (time.perf_counter() - began) / max(meta_step - first, 1)
     figures |= {
         "meta_steps": meta_step,
         "seconds_per_meta_step": round(seconds, 4),
@@ -120,6 +127,8 @@ def train(lent: Lent, engine: Engine, state: EngineState, figures: dict[str, Any
     }
     keep(lent.output, engine.config, state, meta_step)
     Checkpoints(lent.output).save(meta_step, InitialRule(state.rule_params, state.meta_opt_state))
+    if lent.save_state:
+        write_state(lent.output / "state.npz", state)
     (lent.output / "time.json").write_text(json.dumps(figures, indent=1))
     print(f"{lent.output.name}: {figures}", flush=True)
 
@@ -135,6 +144,21 @@ def keep(output: Path, config: MetaTrainConfig, state: EngineState, meta_step: i
     rule_params = config.rule.publish(jax.device_get(state.selection.average))
     path = output / "rules" / f"{meta_step:06d}.safetensors"
     save_rule(path, rule_params, config.rule.published().architecture(), provenance)
+
+
+def write_state(path: Path, state: EngineState) -> None:
+    """All leaves in order, keys as the words that they are made of."""
+    state = state._replace(key=jax.random.key_data(state.key))
+    leaves = map(np.asarray, jax.tree.leaves(state))
+    np.savez(path, **{f"{i:04d}": leaf for i, leaf in enumerate(leaves)})
+
+
+def read_state(path: Path, engine: Engine) -> EngineState:
+    """What `write_state` wrote, for the same config."""
+    with np.load(path) as file:
+        leaves = [file[name] for name in sorted(file)]
+    state = jax.tree.unflatten(jax.tree.structure(engine.like()), leaves)
+    return engine.place(state._replace(key=jax.random.wrap_key_data(state.key)))
 
 
 if __name__ == "__main__":

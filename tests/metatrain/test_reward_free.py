@@ -9,6 +9,7 @@ import pytest
 from tiny import TINY, unbounded
 
 from metatrain import bandit as bandits
+from metatrain.cohort import build_cohorts
 from metatrain.engine import Engine
 from metatrain.lifetime import LifetimeState
 from metatrain.window import window_loss
@@ -21,7 +22,7 @@ CONFIG = replace(
     num_steps=40,  # in which every chain comes to its end
     num_updates=3,
     lifetime_scale=1.0,
-    reward_free_lives=1,
+    reward_free_share=0.25,
     reward_free_entropy_cost=0.7,
     unearned_cost=0.5,
 )
@@ -78,6 +79,9 @@ def test_bandit_hears_only_of_lives_that_earn(window):
     assert float(jnp.sum(told.count)) == 3
 
 
-def test_lives_that_earn_must_be_left():
-    with pytest.raises(ValueError, match="an environment's 4, got 4"):
-        replace(CONFIG, reward_free_lives=4)
+def test_lives_that_earn_are_left():
+    for share, earning in ((0.0, 4), (0.1, 4), (0.5, 2), (0.99, 1)):
+        (cohort,) = build_cohorts(CONFIG.rule, replace(CONFIG, reward_free_share=share))
+        assert cohort.earns.sum() == earning
+    with pytest.raises(ValueError, match="reward_free_share"):
+        replace(CONFIG, reward_free_share=1.0)
