@@ -17,6 +17,8 @@ from jaxtyping import Array, Float
 
 from lpg.network.lstm import SAVED, LSTMWeights, activate, bits
 
+UNROLL = 32  # steps of the forward pass: a trajectory's states are then stacked at once, in place
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def lstm_rows(
@@ -46,12 +48,14 @@ def _save(
         inp, keep = x
         i, f, g, o = _gates(weights, inp, _dot(h, wh, dtype), keep)
         c = f * (c.astype(wide) * keep.astype(wide)[:, None]) + i * g
-        h, c = (o * jnp.tanh(c)).astype(dtype), c.astype(dtype)
+        # Behind a barrier: else XLA carries c unrounded, twice the bytes, beside what it stores.
+        h, c = jax.lax.optimization_barrier(((o * jnp.tanh(c)).astype(dtype), c.astype(dtype)))
         # Of different shapes: of two stacks that start as one, XLA would begin with a copy.
         return (h, c), (h, c[None])
 
     zeros = jnp.zeros((inputs.shape[1], len(wh)), dtype)
-    states = jax.lax.scan(step, (zeros, zeros), (inputs, not_done), reverse=True)[1]
+    unroll = min(UNROLL, len(inputs))
+    states = jax.lax.scan(step, (zeros, zeros), (inputs, not_done), reverse=True, unroll=unroll)[1]
     hidden, cell = (checkpoint_name(x, SAVED) for x in states)
     outputs = _dot(activate(hidden, relu), head.astype(dtype), wide)
     return outputs, (weights, head, inputs, not_done, hidden, cell)
@@ -94,13 +98,8 @@ def _backward(
         jnp.zeros(joined.shape, wide),
     )
     (_, _, w_bar), inputs_bar = jax.lax.scan(step, carry, jnp.arange(num_steps))
-    w_bar = w_bar.reshape(-1, size, 4).swapaxes(1, 2).reshape(w_bar.shape)
-    wh_bar, wx_bar, bias_bar, _ = jnp.split(
-        w_bar.astype(weights.wh.dtype), (size, size + num_inputs, size + num_inputs + 1)
-    )
-    weights_bar = LSTMWeights(wx_bar, wh_bar, bias_bar[0])
     head_bar, inputs_bar = head_bar.astype(head.dtype), inputs_bar.astype(inputs.dtype)
-    return weights_bar, head_bar, inputs_bar, jnp.zeros_like(not_done)
+    return _split(w_bar, weights), head_bar, inputs_bar, jnp.zeros_like(not_done)
 
 
 lstm_rows.defvjp(_save, _backward)
@@ -172,6 +171,14 @@ def _joined(weights: LSTMWeights, dtype: DTypeLike) -> Array:
     joined = jnp.concatenate([weights.wh, weights.wx, weights.bias[None, :]])
     joined = joined.reshape(len(joined), 4, -1).swapaxes(1, 2).reshape(joined.shape)
     return jnp.pad(joined, ((0, -len(joined) % 8), (0, 0))).astype(dtype)
+
+
+def _split(joined: Array, like: LSTMWeights) -> LSTMWeights:
+    """The inverse of `_joined`."""
+    joined = joined.reshape(len(joined), -1, 4).swapaxes(1, 2).reshape(joined.shape)
+    size, end = len(like.wh), len(like.wh) + len(like.wx)
+    joined = joined.astype(like.wh.dtype)
+    return LSTMWeights(wx=joined[size:end], wh=joined[:size], bias=joined[end])
 
 
 def _joined_inputs(h_later: Array, inp: Array, keep: Array) -> Float[Array, "R z"]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lpg.network import lstm_rows as module
 from lpg.network.lstm import SAVED, LSTMWeights, activate, lstm_scan
 from lpg.network.lstm_rows import lstm_rows
 from lpg.network.rule_network import LPGNetwork
@@ -49,8 +50,13 @@ def angle(a, b):
     return np.degrees(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
 
 
-@pytest.mark.parametrize("done_rate, relu", [(0.0, True), (0.3, True), (0.3, False), (1.0, True)])
-def test_equals_the_scan_in_float64(done_rate, relu):
+# The forward pass unrolled as a whole, and in loops of so many steps that a rest is left.
+@pytest.mark.parametrize(
+    "done_rate, relu, unroll",
+    [(0.0, True, 32), (0.3, True, 4), (0.3, False, 32), (1.0, True, 1)],
+)
+def test_equals_the_scan_in_float64(done_rate, relu, unroll, monkeypatch):
+    monkeypatch.setattr(module, "UNROLL", unroll)
     with jax.enable_x64(True):
         args = case(jnp.float64, done_rate)
         expected = outputs_and_gradients(scan, args, jnp.float64, relu)
@@ -106,8 +112,9 @@ def test_bfloat16_strays_no_further_than_the_scan_does(relu):
         assert abs(np.linalg.norm(a) / np.linalg.norm(c) - 1.0) < 0.02
 
 
-def test_a_rematerialised_forward_pass_runs_once():
+def test_a_rematerialised_forward_pass_runs_once(monkeypatch):
     """Of states that are kept, two loops are left, one a direction; of none, a third."""
+    monkeypatch.setattr(module, "UNROLL", 1)
     args = case(jnp.float32)
 
     def loops(policy):
