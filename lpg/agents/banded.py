@@ -11,39 +11,56 @@ their type, kernels are float32 or wider. Nothing here says what its derivatives
 `lpg/agents/convolution.py` does.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 
+class Operand(NamedTuple):
+    """A layer as rows of boards are multiplied with it."""
+
+    # The bands one below the other and then, if there is a bias, it and zeros, [3 * w * c + .., w *
+    # f]; or side by side, [w * c, 3 * w * f]: the side that is read or written three rows at a time
+    # is the one of fewer channels.
+    matrix: Float[Array, "k m"]
+    bias: Float[Array, "f"] | None  # to be added, where it is not among the matrix's rows
+
+
 def convolve(
-    kernel: Float[Array, "3 3 c f"], x: Float[Array, "n h w c"]
+    kernel: Float[Array, "3 3 c f"], bias: Float[Array, "f"] | None, x: Float[Array, "n h w c"]
 ) -> Float[Array, "n h w f"]:
-    """As `lpg.agents.convolution.convolve`, in the type of `x`."""
-    return convolve_by(operand(kernel, x.shape[2], x.dtype), x)
+    """As `lpg.agents.convolution.convolve`, plus the bias; in the type of `x`."""
+    return convolve_by(operand(kernel, bias, x.shape[2], x.dtype), x)
 
 
-def operand(kernel: Float[Array, "3 3 c f"], width: int, dtype: DTypeLike) -> Float[Array, "k m"]:
-    """The kernel as rows of this width and type are multiplied with it.
-
-    The bands one below the other, [3 * w * c, w * f], or side by side, [w * c, 3 * w * f], so that
-    the side which is read or written three rows at a time is the one of fewer channels.
-    """
+def operand(
+    kernel: Float[Array, "3 3 c f"], bias: Float[Array, "f"] | None, width: int, dtype: DTypeLike
+) -> Operand:
+    """For boards of this width and type."""
     bands = _bands(kernel, width).astype(dtype)
     _, _, channels, _, features = bands.shape
-    if channels <= features:
-        return bands.reshape((3 * width * channels, width * features))
-    return jnp.moveaxis(bands, 0, 2).reshape((width * channels, 3 * width * features))
+    if channels > features:
+        beside = jnp.moveaxis(bands, 0, 2).reshape((width * channels, 3 * width * features))
+        return Operand(beside, bias)
+    below = bands.reshape((3 * width * channels, width * features))
+    if bias is None:
+        return Operand(below, None)
+    # Rows in multiples of 8 are what products are fastest with.
+    extra = jnp.zeros((8 - len(below) % 8, width * features), dtype)
+    extra = extra.at[0].set(jnp.tile(bias, width).astype(dtype))
+    return Operand(jnp.concatenate([below, extra]), None)
 
 
-def convolve_by(matrix: Float[Array, "k m"], x: Float[Array, "n h w c"]) -> Float[Array, "n h w f"]:
-    """Boards times an `operand`."""
-    rows = _rows(x)
-    if matrix.shape[0] == rows.shape[-1]:
-        out = _shifted_sum(rows @ matrix)
+def convolve_by(layer: Operand, x: Float[Array, "n h w c"]) -> Float[Array, "n h w f"]:
+    """Boards times the matrix, plus the bias."""
+    rows, length = _rows(x), len(layer.matrix)
+    if length == rows.shape[-1]:
+        out = _shifted_sum(rows @ layer.matrix, layer.bias)
     else:
-        out = _three_rows(rows) @ matrix
+        out = _three_rows(rows, length - 3 * rows.shape[-1]) @ layer.matrix
     return out.reshape((*x.shape[:3], -1))
 
 
@@ -71,20 +88,32 @@ def _rows(x: Float[Array, "n h w c"]) -> Float[Array, "n h wc"]:
     return x.reshape((*x.shape[:2], -1))
 
 
-def _three_rows(rows: Float[Array, "n h k"]) -> Float[Array, "n h m"]:
-    """The row above, the row itself and the row below; zeros beyond the board."""
-    height = rows.shape[1]
+def _three_rows(rows: Float[Array, "n h k"], extra: int = 0) -> Float[Array, "n h m"]:
+    """The row above, the row itself and the row below; zeros beyond the board.
+
+    `extra`: how many columns follow, of which the first, for a bias, is of ones.
+    """
+    n, height, _ = rows.shape
     padded = jnp.pad(rows, ((0, 0), (1, 1), (0, 0)))
-    return jnp.concatenate([padded[:, i : i + height] for i in range(3)], axis=-1)
+    parts = [padded[:, i : i + height] for i in range(3)]
+    if extra:
+        one = (np.arange(extra) == 0).astype(rows.dtype)
+        parts.append(jnp.broadcast_to(one[None, None], (n, height, extra)))
+    return jnp.concatenate(parts, axis=-1)
 
 
-def _shifted_sum(parts: Float[Array, "n h m"]) -> Float[Array, "n h k"]:
+def _shifted_sum(
+    parts: Float[Array, "n h m"], bias: Float[Array, "f"] | None
+) -> Float[Array, "n h k"]:
     """What each row gives to the row below, to itself and to the row above, summed by receiver."""
     dtype = parts.dtype
     above, itself, below = jnp.split(parts.astype(accumulated(dtype)), 3, axis=-1)
     above = jnp.pad(above[:, :-1], ((0, 0), (1, 0), (0, 0)))
     below = jnp.pad(below[:, 1:], ((0, 0), (0, 1), (0, 0)))
-    return (above + itself + below).astype(dtype)
+    out = above + itself + below
+    if bias is not None:
+        out = out + jnp.tile(bias, out.shape[-1] // len(bias))[None, None]
+    return out.astype(dtype)
 
 
 def _product_over_rows(a: Float[Array, "n h k"], b: Float[Array, "n h m"]) -> Float[Array, "k m"]:

@@ -40,6 +40,14 @@ def correlate(x: Float[Array, "n h w c"], y: Float[Array, "n h w f"]) -> Float[A
     return _one_at_a_time_on_cpu(_correlate)(x, y)
 
 
+@jax.custom_vjp
+def convolve_and_add(
+    kernel: Float[Array, "3 3 c f"], bias: Float[Array, "f"], x: Float[Array, "n h w c"]
+) -> Float[Array, "n h w f"]:
+    """`convolve` plus a bias, in one program of accelerators."""
+    return banded.convolve(kernel, bias, x)
+
+
 def _convolve_backward(saved: tuple[Array, Array], y_bar: Array) -> tuple[Array, Array]:
     kernel, x = saved
     return correlate(x, y_bar), convolve(_reversed(kernel), y_bar)
@@ -50,6 +58,21 @@ def _correlate_backward(saved: tuple[Array, Array], kernel_bar: Array) -> tuple[
     return convolve(_reversed(kernel_bar), y), convolve(kernel_bar, x)
 
 
+def _convolve_and_add_backward(
+    saved: tuple[Array, Array, Array], y_bar: Array
+) -> tuple[Array, Array, Array]:
+    kernel, bias, x = saved
+    by_kernel, by_x = _convolve_backward((kernel, x), y_bar)
+    return by_kernel, jnp.sum(y_bar, (0, 1, 2), dtype=bias.dtype), by_x
+
+
+def _convolve_and_add_forward(
+    kernel: Array, bias: Array, x: Array
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    return convolve_and_add(kernel, bias, x), (kernel, bias, x)
+
+
+convolve_and_add.defvjp(_convolve_and_add_forward, _convolve_and_add_backward)
 convolve.defvjp(lambda kernel, x: (convolve(kernel, x), (kernel, x)), _convolve_backward)
 correlate.defvjp(lambda x, y: (correlate(x, y), (x, y)), _correlate_backward)
 
@@ -80,7 +103,10 @@ class Conv3x3(nn.Module):
         shape = (9 * channels, self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return _plus(convolve(kernel.reshape((3, 3, channels, self.features)), x), bias)
+        kernel = kernel.reshape((3, 3, channels, self.features))
+        if platform() == "cpu":
+            return convolve(kernel, x) + bias[None, None, None]
+        return convolve_and_add(kernel, bias, x)
 
 
 class DenseOnBoards(nn.Module):
@@ -111,24 +137,19 @@ def fixed_boards(
     convolutions = []
     while (layer := params.get(f"conv{len(convolutions)}")) is not None:
         kernel = layer["kernel"].reshape((3, 3, channels, -1))
-        convolutions.append((banded.operand(kernel, width, dtype), layer["bias"]))
+        convolutions.append(banded.operand(kernel, layer["bias"], width, dtype))
         channels = kernel.shape[-1]
     dense = params["dense0"]
     rows = _channels_last(dense["kernel"], (height, width, channels)).astype(dtype)
 
     def layers(x: Float[Array, "n h w c"]) -> Float[Array, "n d"]:
-        for matrix, bias in convolutions:
-            x = nn.relu(_plus(banded.convolve_by(matrix, x), bias))
+        for convolution in convolutions:
+            x = nn.relu(banded.convolve_by(convolution, x))
         flat = x.reshape((x.shape[0], -1))
         product = jnp.matmul(flat, rows, preferred_element_type=dense["bias"].dtype)
         return nn.relu(product + dense["bias"][None])
 
     return layers
-
-
-def _plus(y: Float[Array, "n h w f"], bias: Float[Array, "f"]) -> Float[Array, "n h w f"]:
-    """Added in the bias's type, which its gradient is then summed in."""
-    return (y.astype(bias.dtype) + bias[None, None, None]).astype(y.dtype)
 
 
 def _channels_last(kernel: Float[Array, "chw f"], board: tuple[int, ...]) -> Float[Array, "hwc f"]:
@@ -150,7 +171,7 @@ def _convolve(kernel: Array, x: Array) -> Array:
     if platform() == "cpu":
         dims = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
-    return banded.convolve(kernel, x)
+    return banded.convolve(kernel, None, x)
 
 
 def _correlate(x: Array, y: Array) -> Array:

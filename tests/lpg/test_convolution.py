@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from lpg.agents.convolution import Conv3x3, DenseOnBoards, convolve, correlate
+from lpg.agents.network import NetworkAgent
+from lpg.heads import Heads
 from lpg.platform import for_platform
 
 SIZES = [(1, 1, 1, 1, 1), (3, 5, 4, 2, 6), (2, 3, 7, 5, 3), (2, 11, 11, 4, 4)]  # n, h, w, c, f
@@ -82,15 +84,34 @@ def test_one_input_for_many_kernels(backend):
         np.testing.assert_allclose(found, reference(kernel, x), rtol=1e-4, atol=1e-5)
 
 
-def test_layer_equals_flaxs(backend):
-    x, bias = normal(0, 3, 5, 4, 2), jnp.array([0.5, -1.0, 2.0])
-    layer = Conv3x3(features=3)
-    kernel = layer.init(jax.random.key(1), x)["params"]["kernel"]
-    expected = nn.Conv(features=3, kernel_size=(3, 3), padding="SAME").apply(
-        {"params": {"kernel": kernel.reshape(3, 3, 2, 3), "bias": bias}}, x
-    )
-    found = layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("features", [1, 3])
+def test_layer_equals_flaxs(backend, features):
+    """Values, gradients, and gradients through a step; on either side of the two channels."""
+    x, bias, weight = normal(0, 3, 5, 4, 2), normal(1, features), normal(2, 3, 5, 4, features)
+    kernel = normal(3, 18, features)
+    flaxs = nn.Conv(features, kernel_size=(3, 3), padding="SAME")
+
+    def by_flax(kernel, bias, x):
+        kernel = kernel.reshape(3, 3, 2, features)
+        return flaxs.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+
+    def ours(kernel, bias, x):
+        return Conv3x3(features).apply({"params": {"kernel": kernel, "bias": bias}}, x)
+
+    def through_a_step(layer):
+        def loss(*args):
+            return jnp.mean(weight * jnp.tanh(layer(*args)))
+
+        def moved(*args):
+            grads = jax.grad(loss, (0, 1, 2))(*args)
+            return loss(*(a - g for a, g in zip(args, grads, strict=True)))
+
+        return jax.jit(jax.grad(moved, (0, 1, 2)))
+
+    args = kernel, bias, x
+    np.testing.assert_allclose(ours(*args), by_flax(*args), rtol=1e-4, atol=1e-5)
+    for a, b in zip(through_a_step(ours)(*args), through_a_step(by_flax)(*args), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_dense_layer_on_boards_is_flaxs_on_planes():
@@ -100,3 +121,49 @@ def test_dense_layer_on_boards_is_flaxs_on_planes():
     planes = jnp.moveaxis(x, -1, 1).reshape(3, -1)
     expected = nn.Dense(7).apply(params, planes)
     np.testing.assert_allclose(DenseOnBoards(7).apply(params, x), expected, rtol=1e-4, atol=1e-5)
+
+
+HEADS = Heads(logits=3, prediction=4)
+BOARDS = jnp.asarray(np.random.default_rng(0).integers(0, 2, (6, 2, 7, 5)), jnp.uint8)
+
+
+def agent_of(precision):
+    return NetworkAgent(HEADS, (2, 7, 5), (6, 4, 4), (16, 5), precision)
+
+
+def meta_gradient(agent, params):
+    """By the target that a step is taken towards, of a loss after it."""
+    target = normal(1, len(BOARDS), HEADS.total)
+
+    def loss(params, target):
+        return jnp.mean((agent.apply(params, BOARDS) - target) ** 2)
+
+    def after(target):
+        grads = jax.grad(loss)(params, target)
+        assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype("float32")}
+        moved = jax.tree.map(lambda p, g: p - 0.3 * g, params, grads)
+        return loss(moved, jnp.zeros_like(target))
+
+    return jax.jit(jax.grad(after))(target)
+
+
+def test_narrow_boards_keep_a_meta_gradients_direction():
+    """bfloat16 rounds by 2^-9: a cosine of .9999 is an angle of .8 degrees."""
+    wide, narrow = agent_of("float32"), agent_of("bfloat16")
+    params = wide.init(jax.random.key(0), jnp.int32(0))
+    expected = meta_gradient(wide, params)  # XLA's own convolution, in float32
+    with for_platform("gpu"):
+        np.testing.assert_allclose(meta_gradient(wide, params), expected, rtol=1e-3, atol=1e-7)
+        found = meta_gradient(narrow, params)
+    cosine = jnp.vdot(found, expected) / jnp.linalg.norm(found) / jnp.linalg.norm(expected)
+    assert cosine > 0.9999
+    assert jnp.max(jnp.abs(found - expected)) > 1e-7  # narrow indeed
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_acting_with_fixed_parameters_is_applying_them(backend, precision):
+    agent = agent_of(precision)
+    params = jax.tree.map(lambda p: p + 0.1, agent.init(jax.random.key(0), jnp.int32(0)))
+    np.testing.assert_allclose(
+        agent.acting(params)(BOARDS), agent.apply(params, BOARDS), rtol=1e-5, atol=1e-6
+    )
