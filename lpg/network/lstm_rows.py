@@ -50,7 +50,7 @@ def _save(
         c = f * (c.astype(wide) * keep.astype(wide)[:, None]) + i * g
         # Behind a barrier: else XLA carries c unrounded, twice the bytes, beside what it stores.
         h, c = jax.lax.optimization_barrier(((o * jnp.tanh(c)).astype(dtype), c.astype(dtype)))
-        # Of different shapes: of two stacks that start as one, XLA would begin with a copy.
+        # Of different shapes: of two stacks that start alike, XLA would begin with a copy.
         return (h, c), (h, c[None])
 
     zeros = jnp.zeros((inputs.shape[1], len(wh)), dtype)
