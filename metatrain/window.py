@@ -216,7 +216,7 @@ def lifetime_step(
     return agent_step(rule, body, optimizer, agent, trajectory, targets, lifetime.hypers, reading)
 
 
-def target_squares(targets: Any, unearned: Any, earns: Bool[Array, "L"]) -> TargetSquares:
+def target_squares(targets: Any, unearned: Any, earns: Bool[Any, "L"]) -> TargetSquares:
     """Means over [T, B] of pi_hat^2 and of the sum of squares of y_hat; 0 for rules without.
 
     All rows of a life that earns nothing are without evidence.
