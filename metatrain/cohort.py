@@ -87,8 +87,9 @@ def build_cohorts(rule: UpdateRule, config: MetaTrainConfig) -> tuple[Cohort, ..
         env, base_params = stack(names)
         rows = [SUITE[name] for name in names]
         cohort = make_cohort(
-            rule, config, rows, env, base_params, config.lifetimes_of(names[0]), first
-        )
+            rule, config, rows, env, base_params, config.lifetimes_of(names[0]), first,
+            config.reward_free_of(names[0]),
+        )  # fmt: skip
         built.append(cohort)
         first += cohort.num_lifetimes
     return tuple(built)
@@ -102,6 +103,7 @@ def make_cohort(
     base_params: Any,
     lifetimes_per_env: int,
     first_index: int = 0,
+    reward_free_lives: int = 0,
 ) -> Cohort:
     """A cohort of any gymnax environment with discrete actions.
 
@@ -148,9 +150,7 @@ def make_cohort(
         best_return=np.array([r.best_return for r in rows], np.float32),
         lifetimes_per_env=lifetimes_per_env,
         first_index=first_index,
-        reward_free_lives=min(
-            round(config.reward_free_share * lifetimes_per_env), lifetimes_per_env - 1
-        ),
+        reward_free_lives=reward_free_lives,
     )
 
 

@@ -91,7 +91,8 @@ def as_record(
         log_probs = log_probabilities(bandit, config.bandit_temperature, config.bandit_exploration)
         for i, name in enumerate(cohort_names):
             own = jax.tree.map(lambda x, i=i: x[i], env)
-            figures = _of_environment(own, config, config.lifetimes_of(name), steps)
+            earning = config.lifetimes_of(name) - config.reward_free_of(name)
+            figures = _of_environment(own, config, earning, steps)
             arms = [round(float(p), 6) for p in np.exp(np.asarray(log_probs[i]))]
             per_env[name] = {**figures, "bandit": arms}
     # In the order of the config, whatever the cohorts.

@@ -158,6 +158,12 @@ def environment_metrics(cohort: Cohort, outcome: Outcome) -> EnvironmentMetrics:
     def total(x: Array) -> Float[Array, "E"]:
         return jnp.sum(by_environment(x), axis=1)
 
+    # Lives that earn nothing have their own figures in validation.
+    earning = cohort.lifetimes_per_env - cohort.reward_free_lives
+    policy_entropy, prediction_entropy = (
+        jnp.where(outcome.earns, x, 0.0)
+        for x in (report.loss.policy_entropy, report.loss.prediction_entropy)
+    )
     share = finite(jnp.sqrt(jnp.sum(outcome.share**2, axis=1)))
 
     return EnvironmentMetrics(
@@ -172,8 +178,8 @@ def environment_metrics(cohort: Cohort, outcome: Outcome) -> EnvironmentMetrics:
         lives_ended=total(lives.ended & outcome.earns),
         lives_deterministic=total(lives.deterministic),
         lives_not_finite=total(~jnp.all(jnp.isfinite(outcome.share), axis=1)),
-        policy_entropy=total(finite(report.loss.policy_entropy)) / cohort.lifetimes_per_env,
-        prediction_entropy=total(finite(report.loss.prediction_entropy)) / cohort.lifetimes_per_env,
+        policy_entropy=total(finite(policy_entropy)) / earning,
+        prediction_entropy=total(finite(prediction_entropy)) / earning,
         share_median=jnp.median(by_environment(share), axis=1),
         share_largest=jnp.max(by_environment(share), axis=1),
     )
