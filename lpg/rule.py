@@ -38,7 +38,11 @@ class RuleInputs(NamedTuple):
 
 @runtime_checkable
 class UpdateRule(Protocol):
-    """Source: Oh et al. 2020, sections 3.1 and 3.2."""
+    """Source: Oh et al. 2020, sections 3.1 and 3.2.
+
+    These four methods are all that a rule must have. What meta-training may be told besides, as a
+    rule is able to say it, `penalties` and `kept_names` below look up.
+    """
 
     def init(self, key: Array) -> RuleParams:
         """Fresh rule parameters eta."""
@@ -60,6 +64,26 @@ class UpdateRule(Protocol):
         `outputs` has T+1 rows of time; the last one belongs to the bootstrap observation.
         """
         ...
+
+
+def penalties(rule: UpdateRule, targets: Targets) -> dict[str, Float[Array, "*L T B"]]:
+    """What a rule's targets can be charged for, by name: `rule.penalties(targets)`, else nothing.
+
+    Meta-training weighs the means in the outer loss. The one that `rule.push` names says how hard
+    targets push, and is charged once more where there is no evidence to push by.
+    """
+    return rule.penalties(targets) if hasattr(rule, "penalties") else {}
+
+
+def push(rule: UpdateRule, targets: Targets) -> Float[Array, "*L T B"] | None:
+    """The penalty on how hard these targets push; None for a rule that names none."""
+    return penalties(rule, targets)[rule.push] if hasattr(rule, "push") else None
+
+
+def kept_names(rule: UpdateRule) -> tuple[str, ...]:
+    """Of what `targets` computes, what a recomputed window should keep (`rule.kept_names`, by
+    `jax.ad_checkpoint.checkpoint_name`): work that is dear to do twice and small to hold."""
+    return getattr(rule, "kept_names", ())
 
 
 def rule_inputs(

@@ -204,7 +204,7 @@ class Engine:
             state, metrics = self.meta_step(state)
             return state, add(sums, metrics)
 
-        zero = zero_metrics(tuple(len(names) for names in self.names))
+        zero = zero_metrics(tuple(map(len, self.names)), self.config.penalty_costs)
         return jax.lax.fori_loop(0, num_meta_steps, step, (state, zero))
 
     def meta_step(self, state: EngineState) -> tuple[EngineState, Metrics]:

@@ -1,5 +1,6 @@
 """What meta-training reports: sums kept on the device between two log lines, then one JSON line."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from metatrain.bandit import BanditState, log_probabilities
+from metatrain.outer_objective import LossParts
 from metatrain.presets import MetaTrainConfig
 
 
@@ -35,27 +37,21 @@ class Metrics(NamedTuple):
     """Sums over the meta-steps since the last log line."""
 
     environments: tuple[EnvironmentMetrics, ...]  # per cohort
-    loss_parts: Float[Array, "7"]  # sums of means, in the order of LossParts
+    loss: LossParts  # sums of means
     gradient_norm: Float[Array, ""]  # sum of the finite ones
     skipped: Float[Array, ""]  # non-finite meta-gradients
     meta_steps: Float[Array, ""]
 
 
-LOSS_NAMES = (
-    "total", "policy_gradient", "policy_entropy", "prediction_entropy", "pi_hat_square",
-    "y_hat_square", "unearned_square",
-)  # fmt: skip
-
-
-def zero_metrics(num_environments: tuple[int, ...]) -> Metrics:
-    """Before the first meta-step; `num_environments` per cohort."""
+def zero_metrics(num_environments: tuple[int, ...], penalties: Iterable[str]) -> Metrics:
+    """Before the first meta-step; `num_environments` per cohort, penalties by name."""
     zero = jnp.float32(0.0)
     return Metrics(
         environments=tuple(
             EnvironmentMetrics(*(jnp.zeros((n,), jnp.float32),) * len(EnvironmentMetrics._fields))
             for n in num_environments
         ),
-        loss_parts=jnp.zeros((len(LOSS_NAMES),), jnp.float32),
+        loss=LossParts(zero, zero, zero, zero, {name: zero for name in penalties}),
         gradient_norm=zero,
         skipped=zero,
         meta_steps=zero,
@@ -82,9 +78,7 @@ def as_record(
         "interactions": meta_step * config.interactions_per_meta_step,
         "gradient_norm": _ratio(metrics.gradient_norm, metrics.meta_steps - metrics.skipped),
         "skipped": int(metrics.skipped),
-        "loss": {
-            n: _finite(v / steps) for n, v in zip(LOSS_NAMES, metrics.loss_parts, strict=True)
-        },
+        "loss": _of_loss(metrics.loss, config, steps),
     }
     per_env: dict[str, dict[str, Any]] = {}
     for cohort_names, env, bandit in zip(names, metrics.environments, bandits, strict=True):
@@ -99,6 +93,13 @@ def as_record(
     record["environments"] = {name: per_env[name] for name in config.envs}
     record["return"] = {name: per_env[name]["return"] for name in config.envs}
     return record
+
+
+def _of_loss(loss: LossParts, config: MetaTrainConfig, steps: float) -> dict[str, float | None]:
+    parts = loss._asdict()
+    squares = parts.pop("penalties")
+    parts |= {f"{name}_square": squares[name] for name in config.penalty_costs}
+    return {name: _finite(x / steps) for name, x in parts.items()}
 
 
 def _of_environment(

@@ -32,22 +32,12 @@ class AdvantageStats(NamedTuple):
     weight: Float[Array, "*L"]  # 1 - decay^n, which debiases the two
 
 
-class TargetSquares(NamedTuple):
-    """Mean squares of a lifetime's targets, averaged over the K updates."""
-
-    pi_hat: Float[Array, "*L"]
-    y_hat: Float[Array, "*L"]
-    unearned: Float[Array, "*L"]  # pi_hat^2 where there is no evidence (metatrain/evidence.py)
-
-
 class Costs(NamedTuple):
     """Weights of the outer loss's regularisers."""
 
     policy_entropy: Float[Array, ""]  # beta_0, the lifetime's own
     prediction_entropy: float  # beta_1
-    pi_hat: float  # beta_2
-    y_hat: float  # beta_3
-    unearned: float
+    penalties: dict[str, float]  # beta_2, beta_3 and ours, by name
 
 
 class LossParts(NamedTuple):
@@ -57,9 +47,7 @@ class LossParts(NamedTuple):
     policy_gradient: Float[Array, "*L"]
     policy_entropy: Float[Array, "*L"]
     prediction_entropy: Float[Array, "*L"]
-    pi_hat_square: Float[Array, "*L"]
-    y_hat_square: Float[Array, "*L"]
-    unearned_square: Float[Array, "*L"]
+    penalties: dict[str, Float[Array, "*L"]]  # not yet weighed
 
 
 def init_advantage_stats() -> AdvantageStats:
@@ -136,14 +124,13 @@ def outer_loss(
     outputs: AgentOutputs,
     trajectory: Trajectory,
     advantage: Float[Array, "T B"],
-    squares: TargetSquares,
+    penalties: dict[str, Float[Array, ""]],
     costs: Costs,
 ) -> LossParts:
     """Eq. 4 with its sign turned to a loss; `advantage` is a constant.
 
-    Entropies are those at theta_K on the trajectory that theta_K generated; the squares are means
-    over the K updates' targets. The last term is ours: pi_hat^2 where there is no evidence
-    (`metatrain.evidence`).
+    Entropies are those at theta_K on the trajectory that theta_K generated; penalties are means
+    over the K updates' targets, as many as there are costs for.
     """
     log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
     policy_gradient = -jnp.mean(log_prob * jax.lax.stop_gradient(advantage))
@@ -159,8 +146,7 @@ def outer_loss(
         policy_gradient
         - costs.policy_entropy * policy_entropy
         - costs.prediction_entropy * prediction_entropy
-        + costs.pi_hat * squares.pi_hat
-        + costs.y_hat * squares.y_hat
-        + costs.unearned * squares.unearned
     )
-    return LossParts(total, policy_gradient, policy_entropy, prediction_entropy, *squares)
+    for name, cost in costs.penalties.items():
+        total = total + cost * penalties[name]
+    return LossParts(total, policy_gradient, policy_entropy, prediction_entropy, penalties)

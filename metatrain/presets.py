@@ -176,6 +176,16 @@ class MetaTrainConfig:
         return min(round(self.reward_free_share * lifetimes), lifetimes - 1)
 
     @property
+    def penalty_costs(self) -> dict[str, float]:
+        """Weights of what a rule's targets are charged for; `unearned`, where nothing speaks for
+        pushing."""
+        return {
+            "pi_hat": self.pi_hat_cost,
+            "y_hat": self.y_hat_cost,
+            "unearned": self.unearned_cost,
+        }
+
+    @property
     def interactions_per_meta_step(self) -> int:
         """Environment steps that agents train on in one meta-step."""
         return self.lifetimes * self.num_envs * self.num_steps * self.num_updates

@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lpg.network.lstm import SAVED
 from lpg.platform import platform
 from lpg.rollout import EpisodeSummary, RolloutState, rollout
 from lpg.rows import inputs_to_rows, rows_to_lives
-from lpg.rule import RuleInputs, RuleParams, UpdateRule, rule_inputs
+from lpg.rule import RuleInputs, RuleParams, UpdateRule, kept_names, penalties, push, rule_inputs
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState, Reading, agent_step, read
 from metatrain.cohort import Cohort, map_joined
@@ -27,7 +26,6 @@ from metatrain.outer_objective import (
     Costs,
     CriticState,
     LossParts,
-    TargetSquares,
     critic_step,
     normalised_advantage,
     outer_advantage,
@@ -44,6 +42,9 @@ class WindowCarry(NamedTuple):
     critic: CriticState
     rollout: RolloutState
     trajectory: Trajectory
+
+
+Penalties = dict[str, Float[Array, "*L"]]  # of each lifetime, by name
 
 
 class CohortReport(NamedTuple):
@@ -79,7 +80,7 @@ def window_loss(
         carry: tuple[WindowCarry, ...], x: tuple[tuple[Array, ...], tuple[Share, ...]]
     ) -> tuple[tuple[WindowCarry, ...], Any]:
         step_keys, step_shares = x
-        learned, squares = updated_agents(
+        learned, charged = updated_agents(
             rule, config, cohorts, rule_params, lifetimes,
             tuple(x.agent for x in carry), tuple(x.trajectory for x in carry), step_shares,
         )  # fmt: skip
@@ -87,18 +88,18 @@ def window_loss(
             jax.vmap(lambda *args, c=cohort: learn_and_act(c, config, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, carry, learned, step_keys, strict=True)
         ]
-        return tuple(after for after, _ in moved), (squares, tuple(s for _, s in moved))
+        return tuple(after for after, _ in moved), (charged, tuple(s for _, s in moved))
 
     split = map_joined(lambda key: jax.random.split(key, config.num_updates), keys)
     step_keys = tuple(jnp.moveaxis(key, 1, 0) for key in split)
-    final, (squares, summaries) = jax.lax.scan(update, carries(lifetimes), (step_keys, shares))
+    final, (charged, summaries) = jax.lax.scan(update, carries(lifetimes), (step_keys, shares))
 
     reports, after = [], []
-    for cohort, lifetime, carry, square, summary in zip(
-        cohorts, lifetimes, final, squares, summaries, strict=True
+    for cohort, lifetime, carry, own, summary in zip(
+        cohorts, lifetimes, final, charged, summaries, strict=True
     ):
-        square = jax.tree.map(lambda x: jnp.mean(x, axis=0), square)
-        stats, parts = jax.vmap(partial(lifetime_loss, cohort, config))(lifetime, carry, square)
+        own = jax.tree.map(lambda x: jnp.mean(x, axis=0), own)
+        stats, parts = jax.vmap(partial(lifetime_loss, cohort, config))(lifetime, carry, own)
         episodes = jax.tree.map(lambda x: jnp.sum(x, axis=0), summary)
         reports.append(CohortReport(parts, episodes))
         after.append(lifetime._replace(**carry._asdict(), advantage_stats=stats))
@@ -116,7 +117,7 @@ def updated_agents(
     agents: tuple[AgentState, ...],
     trajectories: tuple[Trajectory, ...],
     shares: tuple[Share, ...],
-) -> tuple[tuple[AgentState, ...], tuple[TargetSquares, ...]]:
+) -> tuple[tuple[AgentState, ...], tuple[Penalties, ...]]:
     """theta_k -> theta_{k+1} of every lifetime, by one call of the rule."""
 
     def update(
@@ -124,7 +125,7 @@ def updated_agents(
         agents: tuple[AgentState, ...],
         trajectories: tuple[Trajectory, ...],
         shares: tuple[Share, ...],
-    ) -> tuple[tuple[AgentState, ...], tuple[TargetSquares, ...]]:
+    ) -> tuple[tuple[AgentState, ...], tuple[Penalties, ...]]:
         read_by_cohort = [
             jax.vmap(lambda *args, c=cohort: lifetime_inputs(c, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, strict=True)
@@ -140,17 +141,18 @@ def updated_agents(
                 cohorts, lifetimes, agents, trajectories, targets, readings, strict=True
             )
         ]
-        squares = map(target_squares, targets, unearned, (x.earns for x in lifetimes))
-        return tuple(stepped), tuple(squares)
+        earns = (x.earns for x in lifetimes)
+        charged = map(partial(mean_penalties, rule, config), targets, unearned, earns)
+        return tuple(stepped), tuple(charged)
 
     if recompute(config, cohorts):
-        keep = jax.checkpoint_policies.save_only_these_names(SAVED)
+        keep = jax.checkpoint_policies.save_only_these_names(*kept_names(rule))
         update = jax.checkpoint(update, policy=keep)
     return update(rule_params, agents, trajectories, shares)
 
 
 def recompute(config: MetaTrainConfig, cohorts: tuple[Cohort, ...]) -> bool:
-    """Whether the backward pass recomputes agent updates, all but the LSTM's states.
+    """Whether the backward pass recomputes agent updates, all but what the rule would keep.
 
     Unless told, not on a CPU where no agent has convolutions: what tables and dense layers made is
     read faster than it is made anew. Boards of activations would take several times the memory.
@@ -216,21 +218,24 @@ def lifetime_step(
     return agent_step(rule, body, optimizer, agent, trajectory, targets, lifetime.hypers, reading)
 
 
-def target_squares(targets: Any, unearned: Any, earns: Bool[Any, "L"]) -> TargetSquares:
-    """Means over [T, B] of pi_hat^2 and of the sum of squares of y_hat; 0 for rules without.
+def mean_penalties(
+    rule: UpdateRule, config: MetaTrainConfig, targets: Any, blank: Any, earns: Bool[Any, "L"]
+) -> Penalties:
+    """Means over [T, B] of what the rule names among all that has a cost; 0 for what it does not.
 
-    All rows of a life that earns nothing are without evidence.
+    Args:
+        blank: targets of rows without evidence, or None. All rows of a life that earns nothing are
+            such rows.
     """
-    zero = jnp.zeros(jax.tree.leaves(targets)[0].shape[0])
-    pi_hat, y_hat = getattr(targets, "pi_hat", None), getattr(targets, "y_hat", None)
-    blank = getattr(unearned, "pi_hat", None)
-    pi_hat = zero if pi_hat is None else jnp.mean(pi_hat**2, axis=(1, 2))
-    blank = zero if blank is None else jnp.mean(blank**2, axis=(1, 2))
-    return TargetSquares(
-        pi_hat=pi_hat,
-        y_hat=zero if y_hat is None else jnp.mean(jnp.sum(y_hat**2, axis=-1), axis=(1, 2)),
-        unearned=jnp.where(earns, blank, pi_hat),
-    )
+
+    def mean(x: Array | None) -> Float[Array, "L"]:
+        return jnp.zeros(earns.shape) if x is None else jnp.mean(x, axis=(1, 2))
+
+    own = penalties(rule, targets)
+    charged = {name: mean(own.get(name)) for name in config.penalty_costs}
+    unearned = None if blank is None else push(rule, blank)
+    charged["unearned"] = jnp.where(earns, mean(unearned), mean(push(rule, targets)))
+    return charged
 
 
 def learn_and_act(
@@ -273,7 +278,7 @@ def lifetime_loss(
     config: MetaTrainConfig,
     lifetime: LifetimeState,
     carry: WindowCarry,
-    square: TargetSquares,
+    charged: Penalties,
 ) -> tuple[Any, LossParts]:
     """The outer loss on the trajectory that theta_K generated."""
     trajectory = carry.trajectory
@@ -288,7 +293,6 @@ def lifetime_loss(
     # Normalised, the advantage of nothing would be noise.
     advantage = jnp.where(lifetime.earns, advantage, 0.0)
     costs = Costs(
-        lifetime.policy_entropy_cost, config.prediction_entropy_cost,
-        config.pi_hat_cost, config.y_hat_cost, config.unearned_cost,
-    )  # fmt: skip
-    return stats, outer_loss(outputs, trajectory, advantage, square, costs)
+        lifetime.policy_entropy_cost, config.prediction_entropy_cost, config.penalty_costs
+    )
+    return stats, outer_loss(outputs, trajectory, advantage, charged, costs)

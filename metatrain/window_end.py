@@ -189,12 +189,14 @@ def step_metrics(
     cohorts: tuple[Cohort, ...], outcomes: tuple[Outcome, ...], grads: RuleParams
 ) -> Metrics:
     """What one meta-step adds to the log line; `grads` are those of all devices."""
-    losses = (outcome.report.loss for outcome in outcomes)
-    parts = [jnp.concatenate(leaves) for leaves in zip(*losses, strict=True)]
+
+    def mean(*cohorts: Array) -> Array:
+        return jnp.mean(finite(jnp.concatenate(cohorts)))
+
     norm = optax.global_norm(grads)
     return Metrics(
         environments=tuple(map(environment_metrics, cohorts, outcomes)),
-        loss_parts=jnp.stack([jnp.mean(finite(part)) for part in parts]),
+        loss=jax.tree.map(mean, *(outcome.report.loss for outcome in outcomes)),
         gradient_norm=finite(norm),
         skipped=1.0 - jnp.isfinite(norm).astype(jnp.float32),
         meta_steps=jnp.float32(1.0),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from lpg.heads import Heads
+from lpg.network.lstm import SAVED
 from lpg.platform import platform
 from lpg.precision import Precision, is_narrow
 from lpg.rule import RuleInputs, RuleParams
@@ -28,6 +29,7 @@ class StoredArchitecture:
     head_activation: HeadActivation
     precision: Precision  # of the LSTM's activations and matmuls
     fused_lstm: bool
+    kept_names: ClassVar[tuple[str, ...]] = (SAVED,)  # of the network: the LSTM's states
     # Fields that say how to compute a rule, or how to train it, and not what it is.
     not_stored: ClassVar[tuple[str, ...]] = ("precision", "fused_lstm")
 

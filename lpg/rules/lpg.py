@@ -33,6 +33,7 @@ class LPG(StoredArchitecture):
     """The learned rule; its fields are the architecture stored in a rule file's header."""
 
     kind: ClassVar[str] = "lpg"
+    push: ClassVar[str] = "pi_hat"
     results: ClassVar[tuple[str, ...]] = ("pi_hat", "y_hat")
 
     hidden_size: int = 256  # LSTM units (B.1)
@@ -99,6 +100,10 @@ class LPG(StoredArchitecture):
         outputs: Any = self.network.apply({"params": rule_params}, inputs)
         pi_hat, y_hat_logits = outputs
         return LPGTargets(pi_hat=pi_hat, y_hat_logits=y_hat_logits)
+
+    def penalties(self, targets: LPGTargets) -> dict[str, Float[Array, "*L T B"]]:
+        """Squares of pi_hat and of y_hat, whose weights are beta_2 and beta_3 of Eq. 5."""
+        return {"pi_hat": targets.pi_hat**2, "y_hat": jnp.sum(targets.y_hat**2, axis=-1)}
 
     def loss(
         self,

@@ -35,6 +35,7 @@ class LPGV(StoredArchitecture):
     """The learned rule; its fields are the architecture stored in a rule file's header."""
 
     kind: ClassVar[str] = "lpg_v"
+    push: ClassVar[str] = "pi_hat"
     results: ClassVar[tuple[str, ...]] = LPGVTargets._fields
 
     hidden_size: int = 256  # LSTM units, as LPG's (B.1)
@@ -68,6 +69,10 @@ class LPGV(StoredArchitecture):
         discount = inputs.not_done * inputs.gamma[None, :]
         value_target = lambda_returns(inputs.reward, discount, inputs.value[..., 0], self.lam)
         return LPGVTargets(pi_hat=pi_hat, value_target=value_target)
+
+    def penalties(self, targets: LPGVTargets) -> dict[str, Float[Array, "*L T B"]]:
+        """The square of pi_hat; the value's target is not the rule's choice."""
+        return {"pi_hat": targets.pi_hat**2}
 
     def loss(
         self,

@@ -56,7 +56,7 @@ def test_the_penalty_pushes_the_pi_hat_head_and_not_the_y_hat_head():
         _, (_, reports) = window_loss(
             TINY.rule, config, engine.cohorts, eta, state.lifetimes, keys, unbounded(config, keys)
         )
-        return jnp.mean(reports[0].loss.unearned_square)
+        return jnp.mean(reports[0].loss.penalties["unearned"])
 
     value, push = jax.jit(jax.value_and_grad(square))(state.rule_params)
     assert float(value) > 1e-6

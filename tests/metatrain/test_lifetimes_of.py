@@ -29,14 +29,16 @@ def test_engine_with_shares_has_these_lifetimes():
     assert first == [0, 6, 10]
 
 
-def test_reward_per_step_counts_the_lifetimes_of_its_environment():
+def test_reward_per_step_counts_the_lives_that_earn_in_its_environment():
     cohorts = build_cohorts(UNEVEN.rule, UNEVEN)
     engine = Engine(UNEVEN.rule, UNEVEN, cohorts, devices=jax.devices()[:1])
-    metrics = zero_metrics(tuple(len(c.names) for c in cohorts))
+    metrics = zero_metrics(tuple(len(c.names) for c in cohorts), UNEVEN.penalty_costs)
     steps_of_a_life = UNEVEN.num_envs * UNEVEN.num_steps * UNEVEN.num_updates
     one_each = tuple(
         env._replace(
-            reward_sum=jnp.full(len(c.names), float(c.lifetimes_per_env * steps_of_a_life))
+            reward_sum=jnp.full(
+                len(c.names), float((c.lifetimes_per_env - c.reward_free_lives) * steps_of_a_life)
+            )
         )
         for c, env in zip(cohorts, metrics.environments, strict=True)
     )

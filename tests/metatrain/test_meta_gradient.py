@@ -34,7 +34,7 @@ from lpg.rules.lpg import LPG
 from lpg.rules.lpg_v import LPGV
 from lpg.update import agent_step
 from metatrain import window as window_module
-from metatrain.outer_objective import Costs, TargetSquares, critic_step, outer_advantage, outer_loss
+from metatrain.outer_objective import Costs, critic_step, outer_advantage, outer_loss
 from metatrain.presets import MetaTrainConfig
 from metatrain.window import window_loss
 
@@ -177,8 +177,11 @@ def loss_alone(cohort, lifetime, eta, num_updates):
     advantage = outer_advantage(cohort.critic, critic.params, trajectory, hypers.gamma, 0.95)
     # The running moments are this batch's own where there has been none before.
     advantage = (advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-6)
-    means = TargetSquares(*(sum(each) / num_updates for each in zip(*squares, strict=True)))
-    costs = Costs(lifetime.policy_entropy_cost, 1e-3, 1e-3, 1e-3, 0.03)
+    names = ("pi_hat", "y_hat", "unearned")
+    means = (sum(each) / num_updates for each in zip(*squares, strict=True))
+    means = dict(zip(names, means, strict=True))
+    costs = dict(zip(names, (1e-3, 1e-3, 0.03), strict=True))
+    costs = Costs(lifetime.policy_entropy_cost, 1e-3, costs)
     return outer_loss(outputs, trajectory, advantage, means, costs).total
 
 

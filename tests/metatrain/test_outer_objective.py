@@ -13,7 +13,6 @@ from metatrain.outer_objective import (
     AdvantageStats,
     Costs,
     CriticState,
-    TargetSquares,
     critic_step,
     init_advantage_stats,
     normalised_advantage,
@@ -154,9 +153,10 @@ def test_no_advantage_stays_none():
 
 
 COSTS = Costs(
-    policy_entropy=jnp.float32(0.02), prediction_entropy=0.03, pi_hat=0.05, y_hat=0.07,
-    unearned=0.11,
-)  # fmt: skip
+    policy_entropy=jnp.float32(0.02),
+    prediction_entropy=0.03,
+    penalties={"pi_hat": 0.05, "y_hat": 0.07, "unearned": 0.11},
+)
 
 
 def random_outputs(rng, prediction=M):
@@ -168,8 +168,8 @@ def random_outputs(rng, prediction=M):
 
 
 def loss_of(outputs, trajectory, advantage, squares=(0.4, 0.6, 0.8), **costs):
-    squares = TargetSquares(*(jnp.float32(x) for x in squares))
-    return outer_loss(outputs, trajectory, advantage, squares, COSTS._replace(**costs))
+    charged = {name: jnp.float32(x) for name, x in zip(COSTS.penalties, squares, strict=True)}
+    return outer_loss(outputs, trajectory, advantage, charged, COSTS._replace(**costs))
 
 
 def numpy_entropy(logits):
@@ -191,8 +191,9 @@ def test_outer_loss_equals_equation_4():
     objective -= 0.11 * 0.8
     assert float(parts.total) == pytest.approx(-objective, rel=1e-5)
     np.testing.assert_allclose(
-        np.asarray(parts[1:]), [-surrogate, pi_entropy, y_entropy, 0.4, 0.6, 0.8], rtol=1e-5
+        np.asarray(parts[1:4]), [-surrogate, pi_entropy, y_entropy], rtol=1e-5
     )
+    assert parts.penalties == {"pi_hat": 0.4, "y_hat": 0.6, "unearned": 0.8}
 
 
 def test_each_term_pulls_where_it_should():

@@ -34,7 +34,7 @@ def pushes(config):
         )
         loss = reports[0].loss
         entropy = -config.prediction_entropy_cost * loss.prediction_entropy
-        regularisers = entropy + config.y_hat_cost * loss.y_hat_square
+        regularisers = entropy + config.y_hat_cost * loss.penalties["y_hat"]
         return jnp.stack([jnp.mean(loss.policy_gradient), jnp.mean(regularisers)])
 
     jacobian = jax.jit(jax.jacrev(parts))(state.rule_params)

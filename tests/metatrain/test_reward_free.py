@@ -58,13 +58,14 @@ def test_their_loss_is_entropy_and_pi_hat_alone(window):
     loss = jax.tree.map(np.asarray, report.loss)
     np.testing.assert_array_equal(loss.policy_gradient != 0, EARNS)
     # All of a life's rows are without evidence, not only those read once more.
-    np.testing.assert_array_equal(loss.unearned_square == loss.pi_hat_square, ~np.array(EARNS))
+    unearned, pi_hat, y_hat = (loss.penalties[n] for n in ("unearned", "pi_hat", "y_hat"))
+    np.testing.assert_array_equal(unearned == pi_hat, ~np.array(EARNS))
     np.testing.assert_allclose(
         loss.total[-1],
         -0.7 * loss.policy_entropy[-1]
         - CONFIG.prediction_entropy_cost * loss.prediction_entropy[-1]
-        + (CONFIG.pi_hat_cost + 0.5) * loss.pi_hat_square[-1]
-        + CONFIG.y_hat_cost * loss.y_hat_square[-1],
+        + (CONFIG.pi_hat_cost + 0.5) * pi_hat[-1]
+        + CONFIG.y_hat_cost * y_hat[-1],
         rtol=1e-5,
     )
 
