@@ -54,7 +54,8 @@ def test_paper_preset_departs_from_it_where_it_says_so():
     different = {name for name in paper if paper[name] != published[name]}
     assert different == {
         "meta_learning_rate", "meta_adam_epsilon", "max_grad_norm", "max_share", "rule",
-        "prediction_entropy_cost", "y_hat_cost", "unearned_cost", "reward_free_share", "average_decay",
+        "prediction_entropy_cost", "y_hat_cost", "unearned_cost", "reward_free_share",
+        "average_decay",
     }  # fmt: skip
     changed = {k for k, v in paper["rule"].items() if v != published["rule"][k]}
     assert changed == {"prediction_input"}
