@@ -72,12 +72,14 @@ def penalties(rule: UpdateRule, targets: Targets) -> dict[str, Float[Array, "*L 
     Meta-training weighs the means in the outer loss. The one that `rule.push` names says how hard
     targets push, and is charged once more where there is no evidence to push by.
     """
-    return rule.penalties(targets) if hasattr(rule, "penalties") else {}
+    said = getattr(rule, "penalties", None)
+    return {} if said is None else said(targets)
 
 
 def push(rule: UpdateRule, targets: Targets) -> Float[Array, "*L T B"] | None:
     """The penalty on how hard these targets push; None for a rule that names none."""
-    return penalties(rule, targets)[rule.push] if hasattr(rule, "push") else None
+    name = getattr(rule, "push", None)
+    return None if name is None else penalties(rule, targets)[name]
 
 
 def kept_names(rule: UpdateRule) -> tuple[str, ...]:

@@ -119,20 +119,17 @@ def main() -> None:
             algorithms = _algorithms(replace(command, baseline_head=True), file)
             play_all(command.run_dir, algorithms, games, command.atari_options, console)
         report = write_report(command.run_dir, [command.run_dir])
+        console.print(as_table(report))
+        console.print(f"Report: {command.run_dir / 'report.html'}")
     except Stopped:
         console.print("Saved; run the same command to go on.")
-        return
     except ValueError as error:
         sys.exit(fail("metatest", error, 2))
     except (FloatingPointError, CheckpointError) as error:
         sys.exit(fail("metatest", error, 1))
     except OSError as error:
-        sentence = (
-            f"Cannot write to {command.run_dir} ({error.strerror}); choose another --run-dir."
-        )
-        sys.exit(fail("metatest", sentence, 1))
-    console.print(as_table(report))
-    console.print(f"Report: {command.run_dir / 'report.html'}")
+        cause = f"Cannot write to {command.run_dir} ({error.strerror})"
+        sys.exit(fail("metatest", f"{cause}; choose another --run-dir.", 1))
 
 
 def _specs(command: Command) -> list[TaskSpec]:

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from lpg.agents.make import make_agent
 from lpg.instance import num_states
 from lpg.optimizers import make_optimizer
 from metatest.algorithms import Algorithm
 from metatest.report.results import Result, late_returns, late_rewards, with_none
-from metatest.selection import choose_arm
+from metatest.selection import Choice, choose_arm
 from metatest.tasks import META_TRAINING, TaskSpec, TrainingSettings, random_return
-from metatest.train_agent import Task, train
+from metatest.train_agent import Curve, Task, train
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
 
@@ -78,28 +80,22 @@ def evaluate(
     on_progress: Callable[[int], None] = lambda updates: None,
 ) -> Result:
     """Choose the best arm on `selection_seeds`, then train `seeds` fresh agents with it."""
-    task = make_task(algorithm, spec, budget)
     num_updates, settings = plan(algorithm, spec, budget)
     key = jax.random.fold_in(jax.random.key(budget.seed), _stable_hash(spec.name))
+    task = make_task(algorithm, spec, budget)
+    live = partial(
+        train, task, gamma=settings.gamma, num_updates=num_updates, on_progress=on_progress
+    )
     arms = list(product(spec.learning_rates, spec.kl_costs))
-    repeated = np.repeat(np.array(arms, np.float32), budget.selection_seeds, axis=0)
-    curve = train(
-        task, jax.random.fold_in(key, SELECTION), repeated[:, 0], repeated[:, 1],
-        settings.gamma, num_updates, on_progress=on_progress,
-        # All arms meet the same worlds: an easy one must not make its arm look good.
-        seeds=np.tile(np.arange(budget.selection_seeds), len(arms)),
-    )  # fmt: skip
-    choice = choose_arm(curve, len(arms))
+    choice = _select(live, jax.random.fold_in(key, SELECTION), arms, budget.selection_seeds)
     if np.isneginf(choice.mean).all():
         raise FloatingPointError(
             f"Agents of {algorithm.name} on {spec.name} diverged with every arm; this rule does "
             "not suit the environment."
         )
     learning_rate, kl_cost = arms[choice.best]
-    curve = train(
-        task, jax.random.fold_in(key, REPORT), np.full(budget.seeds, learning_rate),
-        np.full(budget.seeds, kl_cost), settings.gamma, num_updates, on_progress=on_progress,
-    )  # fmt: skip
+    every = np.ones(budget.seeds)
+    curve = live(jax.random.fold_in(key, REPORT), learning_rate * every, kl_cost * every)
     chance = spec.random_return
     if chance is None:
         chance = with_none(random_return(spec, jax.random.fold_in(key, RANDOM)))
@@ -118,13 +114,30 @@ def evaluate(
         diverged=int(curve.diverged.sum()),
         updates=curve.updates.tolist(),
         interactions=(curve.updates * settings.num_envs * budget.num_steps).tolist(),
-        reward_per_step=curve.reward_per_step.astype(float).tolist(),
-        episode_return=with_none(curve.episode_return),
-        late_reward_per_step=late_rewards(curve).astype(float).tolist(),
-        late_return=with_none(late_returns(curve)),
+        **_returns(curve),
         random_return=chance,
         reference_return=spec.reference_return,
     )
+
+
+def _returns(curve: Curve) -> dict[str, Any]:
+    """The fields of a `Result` that are read off the reported lives' curve."""
+    return {
+        "reward_per_step": curve.reward_per_step.astype(float).tolist(),
+        "episode_return": with_none(curve.episode_return),
+        "late_reward_per_step": late_rewards(curve).astype(float).tolist(),
+        "late_return": with_none(late_returns(curve)),
+    }
+
+
+def _select(
+    live: Callable[..., Curve], key: Array, arms: list[tuple[float, float]], seeds: int
+) -> Choice:
+    """The best arm by lives of its own; all arms meet the same worlds: an easy one must not make
+    its arm look good."""
+    learning_rate, kl_cost = np.repeat(np.array(arms, np.float32), seeds, axis=0).T
+    curve = live(key, learning_rate, kl_cost, seeds=np.tile(np.arange(seeds), len(arms)))
+    return choose_arm(curve, len(arms))
 
 
 def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:

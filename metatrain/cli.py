@@ -11,12 +11,13 @@ from jax.errors import JaxRuntimeError
 from lpg.rules.lpg import LPG
 from lpg.runs.checkpoint import CheckpointError
 from lpg.runs.command import enable_compilation_cache, fail
+from metatrain.config import MetaTrainConfig
 from metatrain.devices.distributed import Distributed, ProcessesError
 from metatrain.devices.mesh import UnevenLifetimesError
 from metatrain.devices.processes import is_first
 from metatrain.initial_rule import InitialRuleError
 from metatrain.memory import MemoryTooSmallError
-from metatrain.presets import PRESETS, MetaTrainConfig, with_rule
+from metatrain.presets import PRESETS, with_rule
 from metatrain.records.run_directory import RunDirectoryError
 from metatrain.train import MetaTrainingDiverged, RunOptions, train
 

@@ -6,7 +6,6 @@ to six cohorts.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate, pairwise
 from math import ceil
 from typing import Any
@@ -24,7 +23,7 @@ from lpg.agents.make import make_agent
 from lpg.heads import Heads
 from lpg.optimizers import OptimizerName, make_optimizer
 from lpg.rule import UpdateRule
-from metatrain.presets import MetaTrainConfig
+from metatrain.config import MetaTrainConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,29 +113,16 @@ def make_cohort(
 
     Raises ValueError where the params lack gymnax's time limit.
     """
-    if not hasattr(base_params, "max_steps_in_episode"):
-        raise ValueError(
-            f"The params of {rows[0].name} have no max_steps_in_episode, by which lives without a "
-            "finished episode are scored; add that field, as gymnax's environments have it."
-        )
     row = rows[0]
-    num_states = instance.num_states(env)
-    shape = instance.observation_shape(env, jax.tree.map(lambda x: x[0], base_params))
+    _refuse_unscored(row.name, base_params)
     arms = [(lr, kl) for lr in row.learning_rates for kl in row.kl_costs]
-    make = partial(
-        make_agent,
-        row.agent,
-        num_states=num_states,
-        observation_shape=shape,
-        # One choice for a meta-step: boards are as narrow as the rule's activations.
-        precision=getattr(rule, "precision", "float32"),
-    )
-    critic = make(Heads(logits=0, value=1))
+    heads = rule.heads(env.num_actions), Heads(logits=0, value=1)
+    agent, critic = (_agent(rule, row, env, base_params, own) for own in heads)
     return Cohort(
         names=tuple(r.name for r in rows),
         env=env,
         base_params=base_params,
-        agent=make(rule.heads(env.num_actions)),
+        agent=agent,
         optimizer=make_optimizer(_optimizer_name(row)),
         critic=critic,
         # A table critic steps by itself (outer_objective.critic_step) and carries no moments.
@@ -151,6 +137,28 @@ def make_cohort(
         lifetimes_per_env=lifetimes_per_env,
         first_index=first_index,
         reward_free_lives=reward_free_lives,
+    )
+
+
+def _refuse_unscored(name: str, base_params: Any) -> None:
+    if not hasattr(base_params, "max_steps_in_episode"):
+        raise ValueError(
+            f"The params of {name} have no max_steps_in_episode, by which lives without a "
+            "finished episode are scored; add that field, as gymnax's environments have it."
+        )
+
+
+def _agent(rule: UpdateRule, row: SuiteRow, env: Any, base_params: Any, heads: Heads) -> Agent:
+    """Of the row's architecture, on what the environment shows."""
+    return make_agent(
+        row.agent,
+        heads,
+        num_states=instance.num_states(env),
+        observation_shape=instance.observation_shape(
+            env, jax.tree.map(lambda x: x[0], base_params)
+        ),
+        # One choice for a meta-step: boards are as narrow as the rule's activations.
+        precision=getattr(rule, "precision", "float32"),
     )
 
 

@@ -15,6 +15,7 @@ from lpg.rule import RuleParams, UpdateRule
 from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
 from metatrain.cohort import Cohort, build_cohorts
+from metatrain.config import MetaTrainConfig
 from metatrain.devices.chunks import choose_chunks, into_chunks, out_of_chunks
 from metatrain.devices.mesh import (
     REPLICATED,
@@ -31,7 +32,6 @@ from metatrain.initial_rule import InitialRule
 from metatrain.lifetime import LifetimeState, birth, stagger
 from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import Metrics, add, zero_metrics
-from metatrain.presets import MetaTrainConfig
 from metatrain.selection import Selection, averaged, chosen, nothing_selected
 from metatrain.shares import Share, bound_of, typical_after, typical_at_first, unmeasured
 from metatrain.window import CohortReport, window_loss

@@ -10,8 +10,8 @@ from lpg.files.storage import RuleFileError, load_rule
 from lpg.rule import RuleParams
 from lpg.rules.learned import StoredArchitecture
 from lpg.runs.checkpoint import CheckpointError, newest_leaves
+from metatrain.config import MetaTrainConfig
 from metatrain.meta_optimizer import meta_optimizer
-from metatrain.presets import MetaTrainConfig
 
 
 class InitialRuleError(ValueError):

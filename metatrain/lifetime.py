@@ -15,8 +15,8 @@ from lpg.trajectory import Trajectory
 from lpg.update import AgentState
 from metatrain.bandit import BanditState, log_probabilities
 from metatrain.cohort import Cohort
+from metatrain.config import MetaTrainConfig
 from metatrain.outer_objective import AdvantageStats, CriticState, init_advantage_stats
-from metatrain.presets import MetaTrainConfig
 
 LATE = 0.1  # the last tenth of a life, whose episodes make its final return
 

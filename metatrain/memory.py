@@ -3,9 +3,9 @@
 import os
 
 from lpg.rule import UpdateRule
+from metatrain.config import MetaTrainConfig
 from metatrain.devices.chunks import possible_chunks
 from metatrain.engine import Engine
-from metatrain.presets import MetaTrainConfig
 
 USABLE = 0.9  # of a device's memory; the rest is the runtime's own
 

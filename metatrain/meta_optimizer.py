@@ -2,7 +2,7 @@
 
 import optax
 
-from metatrain.presets import MetaTrainConfig
+from metatrain.config import MetaTrainConfig
 
 
 def meta_optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from metatrain.bandit import BanditState, log_probabilities
+from metatrain.config import MetaTrainConfig
 from metatrain.outer_objective import LossParts
-from metatrain.presets import MetaTrainConfig
 
 
 class EnvironmentMetrics(NamedTuple):

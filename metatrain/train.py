@@ -14,12 +14,12 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from envs.suite import SUITE, normalised_return
 from lpg.runs.command import progress, stop_signals
+from metatrain.config import MetaTrainConfig
 from metatrain.devices.processes import any_process, is_first, on_first
 from metatrain.engine import Engine, EngineState, skipped_in_a_row
 from metatrain.initial_rule import read_initial_rule
 from metatrain.memory import fitting_engine
 from metatrain.metrics import as_record
-from metatrain.presets import MetaTrainConfig
 from metatrain.records.records import Records
 from metatrain.validation import Validation
 

@@ -19,11 +19,12 @@ from lpg.platform import traced_for
 from lpg.rule import RuleParams, UpdateRule
 from lpg.update import AgentState
 from metatrain.cohort import Cohort
+from metatrain.config import MetaTrainConfig
 from metatrain.devices.mesh import REPLICATED, gather, local_slots, make_mesh, platform_of
+from metatrain.inner_update import updated_agents
 from metatrain.lifetime import LifetimeState, birth_with, final_return, grow_older, policy
-from metatrain.presets import MetaTrainConfig
 from metatrain.shares import unmeasured
-from metatrain.window import act, updated_agents
+from metatrain.window import act
 from metatrain.window_end import local_environments
 
 BIRTHS, UPDATES = 1, 2  # streams of keys

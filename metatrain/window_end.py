@@ -13,10 +13,10 @@ from lpg.rule import RuleParams
 from metatrain import bandit as bandits
 from metatrain.bandit import BanditState
 from metatrain.cohort import Cohort, map_joined
+from metatrain.config import MetaTrainConfig
 from metatrain.devices.mesh import local_slots
 from metatrain.lifetime import LifetimeState, birth, final_return, grow_older, is_deterministic
 from metatrain.metrics import EnvironmentMetrics, Metrics
-from metatrain.presets import MetaTrainConfig
 from metatrain.window import CohortReport
 
 

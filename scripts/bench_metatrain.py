@@ -74,8 +74,8 @@ def measure(benchmark: Benchmark) -> dict:
     from stages import stage_seconds
 
     from metatrain.engine import Engine
+    from metatrain.inner_update import recompute
     from metatrain.memory import needed_bytes
-    from metatrain.window import recompute
 
     config = benchmark.config()
     engine = Engine(config.rule, config)

@@ -31,11 +31,11 @@ from lpg.files.storage import save_rule
 from lpg.runs.checkpoint import Checkpoints
 from lpg.runs.command import enable_compilation_cache
 from metatrain.cli import parse
+from metatrain.config import MetaTrainConfig
 from metatrain.engine import Engine, EngineState
 from metatrain.initial_rule import InitialRule, read_initial_rule
 from metatrain.memory import needed_bytes
 from metatrain.metrics import as_record
-from metatrain.presets import MetaTrainConfig
 
 
 @dataclass(frozen=True)

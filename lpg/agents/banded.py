@@ -129,9 +129,10 @@ def _touches(width: int, column: int) -> Bool[np.ndarray, "w w"]:
 def _bands(kernel: Float[Array, "3 3 c f"], width: int) -> Float[Array, "3 w c w f"]:
     blocks = kernel[:, :, None, :, None, :]
     zero = jnp.zeros((), kernel.dtype)
-    return sum(
+    left, middle, right = (
         jnp.where(_touches(width, j)[None, :, None, :, None], blocks[:, j], zero) for j in range(3)
     )
+    return left + middle + right
 
 
 def _off_diagonals(bands: Float[Array, "3 w c w f"]) -> Float[Array, "3 3 c f"]:

@@ -139,11 +139,7 @@ def _backward(
             c_bar * i * (1 - g * g),
             h_bar * tanh_c * o * (1 - o),
         )
-        # Into one carried buffer: XLA's CPU backend writes these in place and in vectors, but
-        # computes a concatenation element by element.
-        for n, part in enumerate(parts):
-            part = bits(part.astype(dtype))
-            gates_bar = jax.lax.dynamic_update_slice(gates_bar, part, (n * size, 0))
+        gates_bar = _stacked_in(gates_bar, parts, dtype)
         pre_bar = _floats(gates_bar, dtype)
         z_bar = _dot(joined, pre_bar)
         w_bar = w_bar + _dot(pre_bar, z, contract_last=True)
@@ -159,6 +155,18 @@ def _backward(
     weights_bar = LSTMWeights(wx=w_bar[size:bias], wh=w_bar[:size], bias=w_bar[bias])
     head_bar, inputs_bar = head_bar.astype(head.dtype), inputs_bar.astype(inputs.dtype)
     return weights_bar, head_bar, inputs_bar, jnp.zeros_like(not_done)
+
+
+def _stacked_in(buffer: Array, parts: tuple[Array, ...], dtype: DTypeLike) -> Array:
+    """The parts' bits one below the other, in a buffer that a loop carries.
+
+    XLA's CPU backend writes these in place and in vectors, but computes a concatenation element by
+    element.
+    """
+    for n, part in enumerate(parts):
+        part = bits(part.astype(dtype))
+        buffer = jax.lax.dynamic_update_slice(buffer, part, (n * len(part), 0))
+    return buffer
 
 
 lstm_feature_major.defvjp(_save, _backward)

@@ -1,6 +1,7 @@
 """The pictures of a probe: chains, targets, drift and reward-free entropy."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,7 +13,9 @@ from matplotlib.figure import Figure
 
 from metatest.probe.protocol import HEADLINE_ARM, HORIZON, INTACT, Y_CUT
 from metatest.probe.results import ChainLives, Estimate, Probe, RewardFree
-from metatest.probe.targets import ASKED, GAE_LAMBDA, GAMMA, REWARDS
+from metatest.probe.targets import ASKED, GAE_LAMBDA, GAMMA, REWARDS, Responses
+
+ENDS = "episode goes on", "episode ends"  # of the step asked, as Responses orders them
 
 LABELS = {INTACT: "intact", Y_CUT: "y cut"}
 BIN = 5  # chain lengths that share a point
@@ -93,8 +96,7 @@ def draw_targets(probe: Probe) -> Figure:
     """pi_hat and y_hat against one input at a time; a rule without y fills the first row only."""
     figure, axes = plt.subplots(3, 3, figsize=(14, 11))
     found = probe.responses
-    goes_on, ends = "episode goes on", "episode ends"
-    _draw_lines(axes[0, 0], REWARDS, found.reward, (goes_on, ends))
+    _draw_lines(axes[0, 0], REWARDS, found.reward, ENDS)
     axes[0, 0].set(xlabel="reward of the step", ylabel="pi_hat", title="pi_hat and reward")
     rewards = ("reward -1", "reward 0", "reward 1")
     _draw_lines(axes[0, 1], probe.drift.p, found.probability, rewards)
@@ -108,6 +110,19 @@ def draw_targets(probe: Probe) -> Figure:
             axis.set_axis_off()
         axes[1, 1].text(0.5, 0.5, "this rule has no predictions", ha="center")
         return figure
+    _draw_predictions(figure, axes, found)
+    axes[2, 2].set_axis_off()
+    axes[2, 2].text(
+        0.0, 0.3,
+        f"Asked of step {ASKED} of {HORIZON}, one change at a time.\nElsewhere no reward, no end, "
+        "pi = 1/2, y uniform.\nCategories stand in the order of pi_hat\nunder the next state's y.",
+        fontsize=10,
+    )  # fmt: skip
+    return figure
+
+
+def _draw_predictions(figure: Figure, axes: Any, found: Responses) -> None:
+    """The panels about y and y_hat, [3, 3] axes of which the first row is taken."""
     order = np.argsort(found.next_y)
     ranks = np.arange(len(order))
     for values, label in ((found.own_y, "of the state"), (found.next_y, "of the state after it")):
@@ -116,7 +131,7 @@ def draw_targets(probe: Probe) -> Figure:
         xlabel="category that y speaks for (in order)", ylabel="pi_hat", title="pi_hat and y"
     )
     axes[1, 0].legend(fontsize=8)
-    for axis, y_hat, end in zip(axes[1, 1:], found.y_hat_reward, (goes_on, ends), strict=True):
+    for axis, y_hat, end in zip(axes[1, 1:], found.y_hat_reward, ENDS, strict=True):
         _draw_map(figure, axis, y_hat[:, order].T, (-1.0, 1.0), "reward of the step")
         axis.set_title(f"y_hat and reward, {end}")
     axis = axes[2, 0]
@@ -128,14 +143,6 @@ def draw_targets(probe: Probe) -> Figure:
     _draw_credit(axes[2, 1], found.y_credit, "total variation of y_hat, last step = 1")
     axes[2, 1].set_title("y_hat, with and without that reward")
     axes[2, 1].legend(fontsize=8)
-    axes[2, 2].set_axis_off()
-    axes[2, 2].text(
-        0.0, 0.3,
-        f"Asked of step {ASKED} of {HORIZON}, one change at a time.\nElsewhere no reward, no end, "
-        "pi = 1/2, y uniform.\nCategories stand in the order of pi_hat\nunder the next state's y.",
-        fontsize=10,
-    )  # fmt: skip
-    return figure
 
 
 def _draw_lines(axis: Axes, x: np.ndarray, rows: np.ndarray, labels: tuple[str, ...]) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 
 from metatrain.cohort import Cohort, all_tables
+from metatrain.config import MetaTrainConfig
 from metatrain.devices.mesh import UnevenLifetimesError
-from metatrain.presets import MetaTrainConfig
 
 # Environments of tabular agents that a CPU core takes at once: more fit its caches less well, fewer
 # make products too small (docs/performance.md). Networks' products only lose by being cut.

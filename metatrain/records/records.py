@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from lpg.runs.checkpoint import Checkpoints
+from metatrain.config import MetaTrainConfig
 from metatrain.devices.processes import from_first, on_first, on_host
 from metatrain.engine import Engine, EngineState
 from metatrain.initial_rule import InitialRule
-from metatrain.presets import MetaTrainConfig
 from metatrain.records.plots import draw_all
 from metatrain.records.run_directory import RunDirectory
 

@@ -11,7 +11,7 @@ from lpg.files.storage import save_rule, write_atomically
 from lpg.rule import RuleParams
 from lpg.rules.lpg import LPG
 from lpg.runs.resume import forget_after, keep_options
-from metatrain.presets import MetaTrainConfig
+from metatrain.config import MetaTrainConfig
 from metatrain.records.event_log import EventLog
 from metatrain.selection import Selection, exported
 

@@ -11,7 +11,8 @@ from tiny import TINY, unbounded
 
 from metatrain.engine import Engine
 from metatrain.evidence import without_evidence
-from metatrain.window import targets_with_and_without_evidence, window_loss
+from metatrain.inner_update import targets_with_and_without_evidence
+from metatrain.window import window_loss
 
 
 def test_rows_hold_no_reward_and_a_uniform_y_and_nothing_else_is_changed():

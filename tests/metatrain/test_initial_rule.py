@@ -9,9 +9,9 @@ from tiny import TINY
 
 from lpg.files.storage import save_rule
 from lpg.runs.checkpoint import Checkpoints
+from metatrain.config import CENTRED, MetaTrainConfig
 from metatrain.engine import Engine
 from metatrain.initial_rule import InitialRuleError, read_initial_rule
-from metatrain.presets import CENTRED, MetaTrainConfig
 from metatrain.records.run_directory import RunDirectory
 from metatrain.train import RunOptions, train
 

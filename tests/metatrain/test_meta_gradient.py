@@ -34,8 +34,8 @@ from lpg.rules.lpg import LPG
 from lpg.rules.lpg_v import LPGV
 from lpg.update import agent_step
 from metatrain import window as window_module
+from metatrain.config import MetaTrainConfig
 from metatrain.outer_objective import Costs, critic_step, outer_advantage, outer_loss
-from metatrain.presets import MetaTrainConfig
 from metatrain.window import window_loss
 
 VALUE_RULE = LPGV(hidden_size=8)

@@ -11,7 +11,8 @@ import pytest
 
 from lpg.rules.lpg import LPG
 from metatrain.cli import main, parse
-from metatrain.presets import ALL_ENVIRONMENTS, PRESETS
+from metatrain.config import ALL_ENVIRONMENTS
+from metatrain.presets import PRESETS
 
 TINY_RUN = [
     "--preset",

@@ -14,7 +14,7 @@ from lpg.rule import RuleInputs
 from metatrain import window as window_module
 from metatrain.cohort import build_cohorts, make_cohort
 from metatrain.engine import Engine
-from metatrain.window import recompute, targets_of_all
+from metatrain.inner_update import recompute, targets_of_all
 
 
 def random_inputs(key, num_lifetimes, num_envs, num_steps=4, m=5):

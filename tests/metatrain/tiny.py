@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from metatrain.presets import CENTRED, MetaTrainConfig
+from metatrain.config import CENTRED, MetaTrainConfig
 from metatrain.shares import unmeasured
 
 TINY = MetaTrainConfig(
