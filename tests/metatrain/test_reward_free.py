@@ -35,11 +35,15 @@ def window():
     engine = Engine(CONFIG.rule, CONFIG, devices=jax.devices()[:1])
     state = engine.init(jax.random.key(3))
     keys = (jax.random.split(jax.random.key(1), 4),)
+    # Critics that promise something, so that advantages are not zero by themselves.
+    (lifetimes,) = state.lifetimes
+    table = jax.random.normal(jax.random.key(2), lifetimes.critic.params.shape)
+    lifetimes = lifetimes._replace(critic=lifetimes.critic._replace(params=table))
     program = jax.jit(lambda eta, lifetimes: window_loss(
         CONFIG.rule, CONFIG, engine.cohorts, eta, lifetimes, keys, unbounded(CONFIG, keys)
     ))  # fmt: skip
-    _, ((after,), (report,)) = program(state.rule_params, state.lifetimes)
-    return engine, state.lifetimes[0], after, report
+    _, ((after,), (report,)) = program(state.rule_params, (lifetimes,))
+    return engine, lifetimes, after, report
 
 
 def test_the_last_slots_of_each_environment_get_no_reward(window):
