@@ -28,7 +28,7 @@ def births():
 
     def make(keys):
         born = partial(birth, cohort, config, bandit)
-        return jax.vmap(lambda key: born(key, jnp.int32(0), jnp.array(True)))(keys)
+        return jax.vmap(lambda key, earns: born(key, jnp.int32(0), earns))(keys, cohort.earns)
 
     def move_in(old, ended, keys):
         lives = EndedLives(ended, ended, jnp.zeros(LIVES))
