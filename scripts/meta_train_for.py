@@ -11,7 +11,7 @@ training and a program of its own: the running mean of eta is written every so m
 - metrics.jsonl: what metatrain logs
 - rules/: means of eta by meta-step
 - checkpoints/, config.json: eta and its Adam alone, for `metatrain --init-rule OUTPUT`
-- state.npz: everything, where asked for, to go on from on the same machine
+- state/: a checkpoint of everything, where asked for, to go on from on the same machine
 - compiled, done: empty files, for others to wait for
 """
 
@@ -24,10 +24,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tyro
 
-from lpg.files.storage import save_rule
 from lpg.runs.checkpoint import Checkpoints
 from lpg.runs.command import enable_compilation_cache
 from metatrain.cli import parse
@@ -36,6 +34,7 @@ from metatrain.engine import Engine, EngineState
 from metatrain.initial_rule import InitialRule, read_initial_rule
 from metatrain.memory import needed_bytes
 from metatrain.metrics import as_record
+from metatrain.records.run_directory import write_rule
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Lent:
     keep_every: int = 100
     """Meta-steps between means of eta that are written."""
     save_state: bool = False
-    """Leave state.npz; one that is there is gone on from in any case."""
+    """Leave a checkpoint of everything; one that is there is gone on from in any case."""
 
 
 def main() -> None:
@@ -75,8 +74,9 @@ def main() -> None:
         time.sleep(0.2)
     try:
         initial = read_initial_rule(config)
-        if (lent.output / "state.npz").exists():
-            state = read_state(lent.output / "state.npz", engine)
+        if (lent.output / "state").exists():
+            found = Checkpoints(lent.output / "state").restore_newest(engine.like())
+            state = state if found is None else engine.place(found.state)
         elif initial is not None:
             state = engine.start_from(state, initial)
         train(lent, engine, state, figures)
@@ -128,7 +128,7 @@ def train(lent: Lent, engine: Engine, state: EngineState, figures: dict[str, Any
     keep(lent.output, engine.config, state, meta_step)
     Checkpoints(lent.output).save(meta_step, InitialRule(state.rule_params, state.meta_opt_state))
     if lent.save_state:
-        write_state(lent.output / "state.npz", state)
+        Checkpoints(lent.output / "state").save(meta_step, state)
     (lent.output / "time.json").write_text(json.dumps(figures, indent=1))
     print(f"{lent.output.name}: {figures}", flush=True)
 
@@ -136,29 +136,8 @@ def train(lent: Lent, engine: Engine, state: EngineState, figures: dict[str, Any
 def keep(output: Path, config: MetaTrainConfig, state: EngineState, meta_step: int) -> None:
     """The mean of eta as a rule file."""
     (output / "rules").mkdir(exist_ok=True)
-    provenance = {
-        "meta_step": meta_step,
-        "interactions": meta_step * config.interactions_per_meta_step,
-        "config": config.as_json(),
-    }
-    rule_params = config.rule.publish(jax.device_get(state.selection.average))
     path = output / "rules" / f"{meta_step:06d}.safetensors"
-    save_rule(path, rule_params, config.rule.published().architecture(), provenance)
-
-
-def write_state(path: Path, state: EngineState) -> None:
-    """All leaves in order, keys as the words that they are made of."""
-    state = state._replace(key=jax.random.key_data(state.key))
-    leaves = map(np.asarray, jax.tree.leaves(state))
-    np.savez(path, **{f"{i:04d}": leaf for i, leaf in enumerate(leaves)})
-
-
-def read_state(path: Path, engine: Engine) -> EngineState:
-    """What `write_state` wrote, for the same config."""
-    with np.load(path) as file:
-        leaves = [file[name] for name in sorted(file)]
-    state = jax.tree.unflatten(jax.tree.structure(engine.like()), leaves)
-    return engine.place(state._replace(key=jax.random.wrap_key_data(state.key)))
+    write_rule(path, config, state.selection.average, meta_step, {})
 
 
 if __name__ == "__main__":

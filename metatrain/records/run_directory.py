@@ -69,21 +69,8 @@ class RunDirectory:
     def _save_rule(
         self, name: str, rule_params: RuleParams, meta_step: int, more: dict[str, Any]
     ) -> None:
-        """eta alone, with its architecture and how it came to be."""
-        provenance = {
-            "meta_step": meta_step,
-            "interactions": meta_step * self.config.interactions_per_meta_step,
-            "config": self.config.as_json(),
-            **more,
-        }
-        rule_params = self.config.rule.publish(jax.device_get(rule_params))
         try:
-            save_rule(
-                self.path / name,
-                rule_params,
-                self.config.rule.published().architecture(),
-                provenance,
-            )
+            write_rule(self.path / name, self.config, rule_params, meta_step, more)
         except OSError as error:
             raise RunDirectoryError(
                 f"Cannot write the rule to {self.path} ({error.strerror}); make room and run the "
@@ -109,6 +96,27 @@ class RunDirectory:
         """Close TensorBoard's file."""
         if self._events is not None:
             self._events.close()
+
+
+def write_rule(
+    path: Path,
+    config: MetaTrainConfig,
+    rule_params: RuleParams,
+    meta_step: int,
+    more: dict[str, Any],
+) -> None:
+    """eta alone, with its architecture and how it came to be; `more` joins its provenance.
+
+    Raises OSError where the disk refuses.
+    """
+    provenance = {
+        "meta_step": meta_step,
+        "interactions": meta_step * config.interactions_per_meta_step,
+        "config": config.as_json(),
+        **more,
+    }
+    published = config.rule.publish(jax.device_get(rule_params))
+    save_rule(path, published, config.rule.published().architecture(), provenance)
 
 
 def _with_kind(before: dict[str, Any]) -> dict[str, Any]:
