@@ -9,9 +9,7 @@ from jax import export
 from lpg.network import lstm_fused as module
 from lpg.network.lstm import LSTMWeights, lstm_scan
 from lpg.network.lstm_fused import lstm_fused
-from lpg.network.rule_network import LPGNetwork
 from lpg.platform import for_platform
-from lpg.rule import RuleInputs
 from lpg.rules.lpg import LPG
 
 N = 6
@@ -63,24 +61,6 @@ def test_bfloat16_stays_close_to_float32(monkeypatch):
     for a, b in zip(actual, expected, strict=True):
         difference = jnp.linalg.norm(a.astype(jnp.float32) - b) / jnp.linalg.norm(b)
         assert 0 < float(difference) < 0.03
-
-
-def test_the_network_with_it_is_the_same_network():
-    rows, m = 5, 4
-    rng = np.random.default_rng(1)
-    inputs = RuleInputs(
-        reward=jnp.asarray(rng.normal(size=(3, rows)), jnp.float32),
-        not_done=jnp.asarray(rng.random((3, rows)) > 0.3, jnp.float32),
-        gamma=jnp.full((rows,), 0.9),
-        action_prob=jnp.asarray(rng.random((3, rows)), jnp.float32),
-        prediction=jnp.asarray(rng.normal(size=(4, rows, m)), jnp.float32),
-        value=jnp.zeros((4, rows, 0)),
-    )
-    networks = [LPGNetwork(hidden_size=8, prediction_size=m, lstm=x) for x in ("scan", "fused")]
-    params = networks[0].init(jax.random.key(0), inputs)
-    a, b = (network.apply(params, inputs) for network in networks)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -10,9 +10,7 @@ import pytest
 from lpg.network import lstm_rows as module
 from lpg.network.lstm import SAVED, LSTMWeights, activate, lstm_scan
 from lpg.network.lstm_rows import lstm_rows
-from lpg.network.rule_network import LPGNetwork
 from lpg.platform import for_platform
-from lpg.rule import RuleInputs
 from lpg.rules.lpg import LPG
 
 T, R, N, H, K = 9, 7, 6, 5, 3
@@ -154,24 +152,6 @@ def test_bfloat16_refuses_a_second_derivative():
 
     with pytest.raises(TypeError, match="take precision float32"):
         jax.grad(slope)(args[2])
-
-
-def test_the_network_with_it_is_the_same_network():
-    rows, m = 5, 4
-    rng = np.random.default_rng(1)
-    inputs = RuleInputs(
-        reward=jnp.asarray(rng.normal(size=(3, rows)), jnp.float32),
-        not_done=jnp.asarray(rng.random((3, rows)) > 0.3, jnp.float32),
-        gamma=jnp.full((rows,), 0.9),
-        action_prob=jnp.asarray(rng.random((3, rows)), jnp.float32),
-        prediction=jnp.asarray(rng.normal(size=(4, rows, m)), jnp.float32),
-        value=jnp.zeros((4, rows, 0)),
-    )
-    networks = [LPGNetwork(hidden_size=8, prediction_size=m, lstm=x) for x in ("scan", "rows")]
-    params = networks[0].init(jax.random.key(0), inputs)
-    a, b = (network.apply(params, inputs) for network in networks)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

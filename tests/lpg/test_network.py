@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lpg.files.storage import load_rule
+from lpg.network.rule_network import LPGNetwork
 from lpg.rule import RuleInputs
 from lpg.rules.lpg import LPG
 
@@ -144,3 +145,13 @@ def test_shipped_rule_loads_by_name_and_uses_its_inputs():
     better = inputs._replace(reward=inputs.reward + 1.0)
     # It was discovered that more reward reinforces more.
     assert np.mean(rule.targets(eta, better).pi_hat - rule.targets(eta, inputs).pi_hat) > 0
+
+
+@pytest.mark.parametrize("program", ["rows", "fused"])
+def test_the_network_is_the_same_by_every_rows_major_program(program):
+    inputs = random_inputs(1)
+    networks = [LPGNetwork(hidden_size=8, prediction_size=M, lstm=x) for x in ("scan", program)]
+    params = networks[0].init(jax.random.key(0), inputs)
+    a, b = (network.apply(params, inputs) for network in networks)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
