@@ -24,10 +24,16 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
     """The law that both kinds share; `num_*` and shapes are static sizes, padded in a cohort."""
 
     def __init__(
-        self, height: int, width: int, num_cells: int, num_objects: int, num_types: int,
-        num_actions: int = 18, params: GridWorldParams | None = None,
+        self,
+        height: int,
+        width: int,
+        num_cells: int,
+        num_objects: int,
+        num_types: int,
+        num_actions: int = 18,
+        params: GridWorldParams | None = None,
         num_states: int | None = None,
-    ):  # fmt: skip
+    ):
         """`num_states`: of the largest instance, where sizes are padded to several; by default that
         of `num_cells` and `num_objects`."""
         super().__init__()

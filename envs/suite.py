@@ -51,7 +51,7 @@ class SuiteRow:
     agent: str  # Table 3's notation
     optimizer: Literal["sgd", "adam"]
     learning_rates: tuple[float, ...]
-    kl_costs: tuple[float, ...]
+    prediction_costs: tuple[float, ...]
     lifetime_steps: int
     random_return: float = 0.0  # mean undiscounted return of the uniform policy
     best_return: float = 1.0  # the normaliser's upper end; see reference_returns.py
@@ -64,21 +64,25 @@ _LONGER_WALLS = ((0, 4), (2, 4), (3, 4), (4, 4), (6, 4), (3, 3), (3, 5))
 _LONG_DENSE_WALLS = tuple((r, 5) for r in range(11) if r not in (0, 7)) + tuple(
     (4, c) for c in range(11) if c not in (2, 5, 8)
 )
-_KL_COSTS = (0.1, 0.5, 1.0)
+_PREDICTION_COSTS = (0.1, 0.5, 1.0)
 _TABLE_RATES = (20.0, 40.0, 80.0)
 _ADAM_RATES = (5e-4, 1e-3, 2e-3, 5e-3)
 
 
 def _tabular(name: str, spec: GridSpec) -> SuiteRow:
-    return SuiteRow(name, "tabular_grid", spec, "table", "sgd", _TABLE_RATES, _KL_COSTS, 3_000_000)
+    return SuiteRow(
+        name, "tabular_grid", spec, "table", "sgd", _TABLE_RATES, _PREDICTION_COSTS, 3_000_000
+    )
 
 
 def _random(name: str, spec: GridSpec, agent: str) -> SuiteRow:
-    return SuiteRow(name, "random_grid", spec, agent, "adam", _ADAM_RATES, _KL_COSTS, 30_000_000)
+    return SuiteRow(
+        name, "random_grid", spec, agent, "adam", _ADAM_RATES, _PREDICTION_COSTS, 30_000_000
+    )
 
 
 def _chain(name: str, spec: ChainSpec) -> SuiteRow:
-    return SuiteRow(name, "chain", spec, "table", "sgd", _TABLE_RATES, _KL_COSTS, 1_000_000)
+    return SuiteRow(name, "chain", spec, "table", "sgd", _TABLE_RATES, _PREDICTION_COSTS, 1_000_000)
 
 
 _ROWS = (
@@ -110,9 +114,9 @@ _ROWS = (
         "D(16)",
         "adam",
         (2e-3, 5e-3, 1e-2),
-        _KL_COSTS,
+        _PREDICTION_COSTS,
         2_000_000,
-    ),  # fmt: skip
+    ),
 )
 
 
@@ -150,7 +154,7 @@ def cohorts(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
             if isinstance(row.spec, GridSpec) and row.family == "random_grid"
             else None
         )
-        key = (row.family, size, row.agent, row.optimizer, row.learning_rates, row.kl_costs)
+        key = (row.family, size, row.agent, row.optimizer, row.learning_rates, row.prediction_costs)
         groups.setdefault(key, []).append(name)
     return tuple(tuple(group) for group in groups.values())
 

@@ -29,6 +29,11 @@ class Agent(Protocol):
         """Whether reading and stepping touch single rows of the parameters, as with a table."""
         ...
 
+    @property
+    def convolutional(self) -> bool:
+        """Whether `apply` makes boards of activations, dear to keep for a backward pass."""
+        ...
+
     def init(self, key: Array, num_states: Array) -> AgentParams:
         """Fresh parameters; `num_states` is the instance's own number of states, for tables."""
         ...

@@ -136,8 +136,9 @@ def targets_by_rows(rule: UpdateRule, rule_params: RuleParams, inputs: RuleInput
         else:
             each = jax.tree.map(
                 lambda x, own: x if own else jnp.broadcast_to(x, (num_lives, *x.shape)),
-                inputs, own_inputs,
-            )  # fmt: skip
+                inputs,
+                own_inputs,
+            )
             rows = call(rule_params, inputs_to_rows(each))
             targets = jax.tree.map(lambda x: rows_to_lives(x, num_lives), rows)
         return targets, jax.tree.map(lambda _: True, targets)

@@ -21,7 +21,7 @@ class Hypers(NamedTuple):
     """What differs between lifetimes, as data (Oh et al. 2020, section 3.4 and Table 2)."""
 
     learning_rate: Float[Array, "*lifetimes"]  # alpha_lr
-    kl_cost: Float[Array, "*lifetimes"]  # alpha_y: weight of the prediction's loss
+    prediction_cost: Float[Array, "*lifetimes"]  # alpha_y: weight of the loss of y, or of V
     gamma: Float[Array, "*lifetimes"]  # discount factor
 
 

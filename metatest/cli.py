@@ -1,7 +1,7 @@
 """The command `metatest`: train fresh agents with a frozen rule, beside baselines."""
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -78,7 +78,7 @@ class Command:
     """In place of the task's own."""
     learning_rates: tuple[float, ...] | None = None
     """Arms of the learning rate in place of the task's own."""
-    kl_costs: tuple[float, ...] | None = None
+    prediction_costs: tuple[float, ...] | None = None
     """Arms of alpha_y (for A2C: of the value's weight) in place of 0.1, 0.5 and 1."""
     precision: Precision = "auto"
     """Of the rule's LSTM; auto is bfloat16 on GPU and TPU, float32 on CPU."""
@@ -88,23 +88,23 @@ class Command:
 
 def main() -> None:
     """Exit codes: 0 done, 2 bad input, 1 agents that diverged or results that found no place."""
-    if len(sys.argv) > 1 and sys.argv[1] in SUBCOMMANDS:
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in SUBCOMMANDS:
         # Imported only when asked for: what a subcommand needs can take seconds to import.
-        sys.exit(import_module(SUBCOMMANDS[sys.argv[1]]).main(sys.argv[2:]))
-    command = tyro.cli(Command, prog="metatest")
+        sys.exit(import_module(SUBCOMMANDS[arguments[0]]).main(arguments[1:]))
+    command = tyro.cli(Command, args=arguments, prog="metatest")
     console = Console()
     try:
         file = load_rule(command.rule)
         if not command.envs and not command.atari:
             raise ValueError("Name at least one environment with --envs or game with --atari.")
+        if command.steps is not None and not command.envs:
+            raise ValueError("--steps is of --envs; a game's life is --atari-options.frames.")
         algorithms = _algorithms(command, file)
         specs, games = _specs(command), resolve(command.atari)
         if games:
             check_installed()
-        budget = Budget(
-            command.seeds, command.selection_seeds, command.steps, command.num_envs,
-            command.num_steps, command.gamma, command.reward_scale, command.seed,
-        )  # fmt: skip
+        budget = Budget(**{part.name: getattr(command, part.name) for part in fields(Budget)})
         for spec, algorithm in product(specs, algorithms):
             make_task(algorithm, spec, budget)  # what cannot be is refused at once
     except ValueError as error:
@@ -113,7 +113,7 @@ def main() -> None:
     try:
         command.run_dir.mkdir(parents=True, exist_ok=True)
         (command.run_dir / "results.jsonl").write_text("")
-        write_record(command.run_dir, command.rule, file)
+        write_record(command.run_dir, ["metatest", *arguments], command.rule, file)
         _evaluate_all(command.run_dir, algorithms, specs, budget, console)
         if games:
             algorithms = _algorithms(replace(command, baseline_head=True), file)
@@ -134,7 +134,7 @@ def main() -> None:
 
 def _specs(command: Command) -> list[TaskSpec]:
     overrides = Overrides(
-        command.agent, command.optimizer, command.learning_rates, command.kl_costs
+        command.agent, command.optimizer, command.learning_rates, command.prediction_costs
     )
     return [overrides.apply(find_task(name)) for name in command.envs]
 

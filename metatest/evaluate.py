@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,10 +14,11 @@ from lpg.agents.make import make_agent
 from lpg.instance import num_states
 from lpg.optimizers import make_optimizer
 from metatest.algorithms import Algorithm
-from metatest.report.results import Result, late_returns, late_rewards, with_none
+from metatest.curve import Curve
+from metatest.report.results import Result, with_none
 from metatest.selection import Choice, choose_arm
 from metatest.tasks import META_TRAINING, TaskSpec, TrainingSettings, random_return
-from metatest.train_agent import Curve, Task, train
+from metatest.train_agent import Task, train
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
 
@@ -86,48 +87,33 @@ def evaluate(
     live = partial(
         train, task, gamma=settings.gamma, num_updates=num_updates, on_progress=on_progress
     )
-    arms = list(product(spec.learning_rates, spec.kl_costs))
+    arms = list(product(spec.learning_rates, spec.prediction_costs))
     choice = _select(live, jax.random.fold_in(key, SELECTION), arms, budget.selection_seeds)
     if np.isneginf(choice.mean).all():
         raise FloatingPointError(
             f"Agents of {algorithm.name} on {spec.name} diverged with every arm; this rule does "
             "not suit the environment."
         )
-    learning_rate, kl_cost = arms[choice.best]
+    learning_rate, prediction_cost = arms[choice.best]
     every = np.ones(budget.seeds)
-    curve = live(jax.random.fold_in(key, REPORT), learning_rate * every, kl_cost * every)
+    curve = live(jax.random.fold_in(key, REPORT), learning_rate * every, prediction_cost * every)
     chance = spec.random_return
     if chance is None:
         chance = with_none(random_return(spec, jax.random.fold_in(key, RANDOM)))
-    return Result(
+    return Result.of(
+        curve,
+        settings.num_envs * budget.num_steps,
         suite=spec.suite,
         env=spec.name,
         algorithm=algorithm.name,
         learning_rate=learning_rate,
-        kl_cost=kl_cost,
+        prediction_cost=prediction_cost,
         **settings._asdict(),
-        selection=[
-            [*arm, with_none(mean), with_none(error)]
-            for arm, mean, error in zip(arms, choice.mean, choice.error, strict=True)
-        ],
+        selection=choice.rows(arms),
         selection_metric=choice.metric,
-        diverged=int(curve.diverged.sum()),
-        updates=curve.updates.tolist(),
-        interactions=(curve.updates * settings.num_envs * budget.num_steps).tolist(),
-        **_returns(curve),
         random_return=chance,
         reference_return=spec.reference_return,
     )
-
-
-def _returns(curve: Curve) -> dict[str, Any]:
-    """The fields of a `Result` that are read off the reported lives' curve."""
-    return {
-        "reward_per_step": curve.reward_per_step.astype(float).tolist(),
-        "episode_return": with_none(curve.episode_return),
-        "late_reward_per_step": late_rewards(curve).astype(float).tolist(),
-        "late_return": with_none(late_returns(curve)),
-    }
 
 
 def _select(
@@ -135,8 +121,8 @@ def _select(
 ) -> Choice:
     """The best arm by lives of its own; all arms meet the same worlds: an easy one must not make
     its arm look good."""
-    learning_rate, kl_cost = np.repeat(np.array(arms, np.float32), seeds, axis=0).T
-    curve = live(key, learning_rate, kl_cost, seeds=np.tile(np.arange(seeds), len(arms)))
+    learning_rate, prediction_cost = np.repeat(np.array(arms, np.float32), seeds, axis=0).T
+    curve = live(key, learning_rate, prediction_cost, seeds=np.tile(np.arange(seeds), len(arms)))
     return choose_arm(curve, len(arms))
 
 
@@ -150,9 +136,15 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
         observation_shape=spec.observation_shape,
     )
     return Task(
-        algorithm.learner, spec.env, spec.env_params, agent,
-        make_optimizer(spec.optimizer), settings.num_envs, budget.num_steps, settings.reward_scale,
-    )  # fmt: skip
+        algorithm.learner,
+        spec.env,
+        spec.env_params,
+        agent,
+        make_optimizer(spec.optimizer),
+        settings.num_envs,
+        budget.num_steps,
+        settings.reward_scale,
+    )
 
 
 def total_updates(algorithms: list[Algorithm], specs: list[TaskSpec], budget: Budget) -> int:

@@ -1,13 +1,14 @@
 """Which arm to train with: the one whose lives end with the best returns."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from metatest.report.results import late_returns, late_rewards
+from metatest.curve import Curve, late_returns, late_rewards
+from metatest.report.results import with_none
 from metatest.report.statistics import standard_error
-from metatest.train_agent import Curve
 
 
 class Choice(NamedTuple):
@@ -17,6 +18,11 @@ class Choice(NamedTuple):
     mean: Float[np.ndarray, "A"]  # -inf for an arm of which a life diverged
     error: Float[np.ndarray, "A"]  # standard error of the mean; NaN for single or diverged lives
     best: int  # the arm chosen
+
+    def rows(self, arms: Sequence[tuple[float, float]]) -> list[list[float | None]]:
+        """Of each arm, in the order of `arms`: itself, its mean, the mean's error."""
+        found = zip(arms, self.mean, self.error, strict=True)
+        return [[*arm, with_none(mean), with_none(error)] for arm, mean, error in found]
 
 
 def choose_arm(curve: Curve, num_arms: int) -> Choice:

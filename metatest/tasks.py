@@ -19,7 +19,7 @@ from lpg.rollout import EpisodeSummary, rollout, start
 
 # Networks on environments that were never seen: Adam with the arms that Table 3 gives networks.
 ADAM_RATES = (5e-4, 1e-3, 2e-3, 5e-3)
-KL_COSTS = (0.1, 0.5, 1.0)
+PREDICTION_COSTS = (0.1, 0.5, 1.0)
 DENSE, CONVOLUTIONAL = "D(64-64)", "C(16)-D(128)"
 STEPS = 512_000  # of one agent
 NOT_AVAILABLE = {"MNISTBandit-bsuite": "downloads data while it runs"}
@@ -51,7 +51,7 @@ class TaskSpec:
     agent: str  # Table 3's notation, see lpg.agents.make_agent
     optimizer: Literal["sgd", "adam"]
     learning_rates: tuple[float, ...]
-    kl_costs: tuple[float, ...]
+    prediction_costs: tuple[float, ...]
     lifetime_steps: int  # environment steps of one agent
     actor_critic: TrainingSettings = (
         META_TRAINING  # of algorithms made by hand; learned rules keep theirs
@@ -62,7 +62,7 @@ class TaskSpec:
     @property
     def num_arms(self) -> int:
         """Pairs of a learning rate and an alpha_y."""
-        return len(self.learning_rates) * len(self.kl_costs)
+        return len(self.learning_rates) * len(self.prediction_costs)
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ class Overrides:
     agent: str | None = None
     optimizer: Literal["sgd", "adam"] | None = None
     learning_rates: tuple[float, ...] | None = None
-    kl_costs: tuple[float, ...] | None = None
+    prediction_costs: tuple[float, ...] | None = None
 
     def apply(self, spec: TaskSpec) -> TaskSpec:
         """A copy of `spec` with what is not None here in its place."""
@@ -155,7 +155,7 @@ def _published(name: str) -> TaskSpec:
         agent=row.agent,
         optimizer=row.optimizer,
         learning_rates=row.learning_rates,
-        kl_costs=row.kl_costs,
+        prediction_costs=row.prediction_costs,
         lifetime_steps=row.lifetime_steps,
         random_return=row.random_return,
         reference_return=row.best_return,
@@ -181,7 +181,7 @@ def _gymnax(name: str, env: Any, params: Any) -> TaskSpec:
         agent=CONVOLUTIONAL if len(shape) == 3 else DENSE,
         optimizer="adam",
         learning_rates=ADAM_RATES,
-        kl_costs=KL_COSTS,
+        prediction_costs=PREDICTION_COSTS,
         lifetime_steps=STEPS,
         actor_critic=TrainingSettings(8, 0.99, REWARD_SCALES.get(name, 1.0)),
     )

@@ -18,6 +18,7 @@ from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState
+from metatest.curve import Curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +58,6 @@ class Life(NamedTuple):
         """Observations to logits, by the agent as it is."""
         body, params = self.body(task), self.learner.agent.params
         return lambda observation: body.outputs(params, observation).logits
-
-
-class Curve(NamedTuple):
-    """What N lives yielded, log point by log point."""
-
-    updates: np.ndarray  # i64 [P]: agent updates done at each point
-    reward_per_step: np.ndarray  # f32 [P, N]: means since the point before
-    episode_return: np.ndarray  # f32 [P, N]: mean undiscounted return; NaN where none finished
-    diverged: np.ndarray  # bool [N]: lives that ended with parameters that are not finite
 
 
 def born(task: Task, key: Array, hypers: Hypers) -> Life:
@@ -120,7 +112,7 @@ def train(
     task: Task,
     key: Array,
     learning_rate: Float[np.ndarray, "N"],
-    kl_cost: Float[np.ndarray, "N"],
+    prediction_cost: Float[np.ndarray, "N"],
     gamma: float,
     num_updates: int,
     num_points: int = 50,
@@ -130,7 +122,7 @@ def train(
     """Train N fresh agents for `num_updates` updates each.
 
     Args:
-        learning_rate, kl_cost: alpha of each life.
+        learning_rate, prediction_cost: alpha of each life.
         num_points: log points along the lives; everything between two is one program.
         on_progress: called with the number of updates done since the last call.
         seeds: lives of equal seed have equal worlds, agents and draws; 0 to N - 1 by default.
@@ -140,7 +132,7 @@ def train(
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(seeds))
     hypers = Hypers(
         learning_rate=jnp.asarray(learning_rate, jnp.float32),
-        kl_cost=jnp.asarray(kl_cost, jnp.float32),
+        prediction_cost=jnp.asarray(prediction_cost, jnp.float32),
         gamma=jnp.full((num_lives,), gamma, jnp.float32),
     )
     lives = jax.jit(jax.vmap(partial(born, task)))(keys, hypers)

@@ -10,13 +10,14 @@ from metatrain.devices.distributed import ProcessesError, initialize
 def main() -> None:
     """Devices and processes first, then the command, whose imports take a device."""
     use_every_core()
+    arguments = sys.argv[1:]
     try:
-        initialize(sys.argv[1:])
+        initialize(arguments)
     except (ProcessesError, ValueError) as error:
         sys.exit(fail("metatrain", error, 2))
     from metatrain import cli  # takes a device by its imports
 
-    cli.main()
+    cli.main(arguments)
 
 
 if __name__ == "__main__":

@@ -62,10 +62,10 @@ def _value_of(flag: str, arguments: list[str]) -> str | None:
     return None
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Exit codes: 0 done or stopped by a signal, 2 bad input, 1 anything that failed on the way."""
     try:
-        command = parse(sys.argv[1:])
+        command = parse(arguments)
         options = RunOptions(command.run_dir, command.log_every, command.checkpoint_every)
     except ValueError as error:
         sys.exit(fail("metatrain", error, 2))

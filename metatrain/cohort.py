@@ -38,7 +38,7 @@ class Cohort:
     critic: Agent
     critic_optimizer: optax.GradientTransformation
     learning_rates: np.ndarray  # f32 [arms]
-    kl_costs: np.ndarray  # f32 [arms]
+    prediction_costs: np.ndarray  # f32 [arms]
     lifetime_windows: np.ndarray  # i32 [E], K updates each
     random_return: np.ndarray  # f32 [E]
     best_return: np.ndarray  # f32 [E]
@@ -86,9 +86,15 @@ def build_cohorts(rule: UpdateRule, config: MetaTrainConfig) -> tuple[Cohort, ..
         env, base_params = stack(names)
         rows = [SUITE[name] for name in names]
         cohort = make_cohort(
-            rule, config, rows, env, base_params, config.lifetimes_of(names[0]), first,
+            rule,
+            config,
+            rows,
+            env,
+            base_params,
+            config.lifetimes_of(names[0]),
+            first,
             config.reward_free_of(names[0]),
-        )  # fmt: skip
+        )
         built.append(cohort)
         first += cohort.num_lifetimes
     return tuple(built)
@@ -115,7 +121,7 @@ def make_cohort(
     """
     row = rows[0]
     _refuse_unscored(row.name, base_params)
-    arms = [(lr, kl) for lr in row.learning_rates for kl in row.kl_costs]
+    arms = [(lr, kl) for lr in row.learning_rates for kl in row.prediction_costs]
     heads = rule.heads(env.num_actions), Heads(logits=0, value=1)
     agent, critic = (_agent(rule, row, env, base_params, own) for own in heads)
     return Cohort(
@@ -130,7 +136,7 @@ def make_cohort(
             optax.identity() if critic.sparse else optax.adam(config.critic_learning_rate)
         ),
         learning_rates=np.array([lr for lr, _ in arms], np.float32),
-        kl_costs=np.array([kl for _, kl in arms], np.float32),
+        prediction_costs=np.array([kl for _, kl in arms], np.float32),
         lifetime_windows=np.array([_windows(config, row) for row in rows], np.int32),
         random_return=np.array([r.random_return for r in rows], np.float32),
         best_return=np.array([r.best_return for r in rows], np.float32),

@@ -13,6 +13,12 @@ ALL_ENVIRONMENTS = tuple(SUITE)
 CENTRED = partial(LPG, prediction_input="centred")  # LPG as it is meta-trained
 TABULAR_ENVIRONMENTS = tuple(n for n, row in SUITE.items() if row.agent == "table")
 
+_COUNTS = ("num_envs", "num_steps", "num_updates", "meta_steps", "max_skipped", "unearned_rows")
+_COUNTS += ("validate_every", "validation_seeds", "validation_updates")
+_COUNTS += ("lifetimes_per_chunk", "longest_lifetime")
+_POSITIVE = ("meta_learning_rate", "meta_adam_epsilon", "max_grad_norm", "max_share")
+_POSITIVE += ("bandit_temperature", "lifetime_scale")
+
 
 @dataclass(frozen=True)
 class MetaTrainConfig:
@@ -114,16 +120,10 @@ class MetaTrainConfig:
         if not self.envs or len(set(self.envs)) != len(self.envs):
             raise ValueError(f"envs must name each environment once, got {self.envs}.")
         self._refuse_uneven()
-        for name in (
-            "num_envs", "num_steps", "num_updates", "meta_steps", "max_skipped", "unearned_rows",
-            "validate_every", "validation_seeds", "validation_updates",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
+        for name in _COUNTS:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in (
-            "meta_learning_rate", "meta_adam_epsilon", "max_grad_norm", "max_share",
-            "bandit_temperature", "lifetime_scale",
-        ):  # fmt: skip
+        for name in _POSITIVE:
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
         if self.unearned_rows > self.num_envs:
@@ -135,9 +135,6 @@ class MetaTrainConfig:
             raise ValueError(f"reward_free_share must lie in [0, 1), got {self.reward_free_share}.")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must lie in [0, 1), got {self.average_decay}.")
-        for name in ("lifetimes_per_chunk", "longest_lifetime"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not self.gammas or not all(0 <= g < 1 for g in self.gammas):
             raise ValueError(f"gammas must lie in [0, 1), got {self.gammas}.")
         if not self.policy_entropy_costs:

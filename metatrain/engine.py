@@ -171,7 +171,9 @@ class Engine:
     def _init(self, key: Array) -> EngineState:
         """Fresh rule and lifetimes of staggered ages."""
         rule_params = self.rule.init(jax.random.fold_in(key, RULE))
-        bandit_states = tuple(bandits.init(len(c.names), len(c.kl_costs)) for c in self.cohorts)
+        bandit_states = tuple(
+            bandits.init(len(c.names), len(c.prediction_costs)) for c in self.cohorts
+        )
         birth_keys, age_keys = (
             lifetime_keys(self.cohorts, jax.random.fold_in(key, stream), jnp.int32(0))
             for stream in (FIRST_BIRTH, STAGGER)

@@ -77,7 +77,7 @@ def recompute(config: MetaTrainConfig, cohorts: tuple[Cohort, ...]) -> bool:
     """
     if config.remat is not None:
         return config.remat
-    boards = any(getattr(cohort.agent, "conv_features", ()) for cohort in cohorts)
+    boards = any(cohort.agent.convolutional for cohort in cohorts)
     return boards or platform() != "cpu"
 
 

@@ -75,7 +75,7 @@ def birth_with(
     env_params = sample_params(cohort.env, keys[0], base)
     hypers = Hypers(
         learning_rate=jnp.asarray(cohort.learning_rates)[arm],
-        kl_cost=jnp.asarray(cohort.kl_costs)[arm],
+        prediction_cost=jnp.asarray(cohort.prediction_costs)[arm],
         gamma=jax.random.choice(keys[2], jnp.array(config.gammas, jnp.float32)),
     )
     num_states = count_states(cohort.env, env_params)

@@ -70,7 +70,7 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
             stop = False
             while meta_step < config.meta_steps and not stop:
                 end = _next_boundary(meta_step, config, options)
-                state, record = _chunk(engine, state, meta_step, end)
+                state, record = run_interval(engine, state, meta_step, end)
                 meta_step = end
                 _raise_if_diverged(config, state)
                 if meta_step % config.validate_every == 0:
@@ -111,9 +111,10 @@ def _validate(
     }
 
 
-def _chunk(
+def run_interval(
     engine: Engine, state: EngineState, begin: int, end: int
 ) -> tuple[EngineState, dict[str, Any]]:
+    """Meta-steps `begin` + 1 to `end` as one program, and their line of metrics.jsonl."""
     started = time.perf_counter()
     state, metrics = engine.program(state, jnp.int32(end - begin))
     record = as_record(metrics, state.bandits, engine.names, engine.config, end)

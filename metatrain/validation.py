@@ -61,7 +61,7 @@ class Validation:
     def _cohort(self, cohort: Cohort) -> Cohort:
         """Environment by environment: arm by arm its seeds, then the seeds without rewards."""
         updates = np.full(len(cohort.names), self.config.validation_updates, np.int32)
-        lives = (len(cohort.kl_costs) + 1) * self.config.validation_seeds
+        lives = (len(cohort.prediction_costs) + 1) * self.config.validation_seeds
         return replace(cohort, lifetimes_per_env=lives, lifetime_windows=updates)
 
     def compile(self) -> None:
@@ -112,9 +112,10 @@ class Validation:
         )
 
         def update(i: Array, lifetimes: tuple[LifetimeState, ...]) -> tuple[LifetimeState, ...]:
+            agents, trajectories = zip(*((x.agent, x.trajectory) for x in lifetimes), strict=True)
             agents, _ = updated_agents(
-                self.rule, self.config, self.cohorts, rule_params, lifetimes,
-                tuple(x.agent for x in lifetimes), tuple(x.trajectory for x in lifetimes), shares,
+                self.rule, self.config, self.cohorts, rule_params, lifetimes, agents, trajectories,
+                shares,
             )  # fmt: skip
             keys = jax.random.fold_in(jax.random.fold_in(key, UPDATES), i)
             return tuple(
@@ -137,13 +138,13 @@ class Validation:
 
     def _births(self, cohort: Cohort, key: Array) -> LifetimeState:
         _, arm = self._seed_and_arm(cohort)
-        num_arms = len(cohort.kl_costs)
+        num_arms = len(cohort.prediction_costs)
         arm = jnp.where(arm == num_arms, num_arms // 2, arm)
         birth = jax.vmap(partial(birth_with, cohort, self.config))
         return birth(self._keys(cohort, key), local_environments(cohort), arm, self._earns(cohort))
 
     def _earns(self, cohort: Cohort) -> Bool[Array, "L"]:
-        return self._seed_and_arm(cohort)[1] < len(cohort.kl_costs)
+        return self._seed_and_arm(cohort)[1] < len(cohort.prediction_costs)
 
     def _act(
         self, cohort: Cohort, lifetimes: LifetimeState, agents: AgentState, key: Array

@@ -74,10 +74,10 @@ def window_loss(
         carry: tuple[WindowCarry, ...], x: tuple[tuple[Array, ...], tuple[Share, ...]]
     ) -> tuple[tuple[WindowCarry, ...], Any]:
         step_keys, step_shares = x
+        agents, trajectories = zip(*((x.agent, x.trajectory) for x in carry), strict=True)
         learned, charged = updated_agents(
-            rule, config, cohorts, rule_params, lifetimes,
-            tuple(x.agent for x in carry), tuple(x.trajectory for x in carry), step_shares,
-        )  # fmt: skip
+            rule, config, cohorts, rule_params, lifetimes, agents, trajectories, step_shares
+        )
         moved = [
             jax.vmap(lambda *args, c=cohort: learn_and_act(c, config, *args))(*args)
             for cohort, *args in zip(cohorts, lifetimes, carry, learned, step_keys, strict=True)
@@ -108,9 +108,14 @@ def learn_and_act(
 ) -> tuple[WindowCarry, EpisodeSummary]:
     """The critic learns from the trajectory just trained on; the updated agent makes the next."""
     critic = critic_step(
-        cohort.critic, cohort.critic_optimizer, carry.critic, carry.trajectory,
-        lifetime.hypers.gamma, config.gae_lambda, config.critic_table_step,
-    )  # fmt: skip
+        cohort.critic,
+        cohort.critic_optimizer,
+        carry.critic,
+        carry.trajectory,
+        lifetime.hypers.gamma,
+        config.gae_lambda,
+        config.critic_table_step,
+    )
     rollout_state, trajectory, summary = act(cohort, config, lifetime, agent, carry.rollout, key)
     return WindowCarry(agent, critic, rollout_state, trajectory), summary
 

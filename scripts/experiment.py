@@ -79,7 +79,9 @@ def _call(module: str, *arguments: str) -> None:
 def figures(found: dict[str, Any]) -> dict[str, Any]:
     """What the table shows of a probe.json."""
     intact = {
-        (x["learning_rate"], x["kl_cost"]): x for x in found["chains"] if x["variant"] == "intact"
+        (x["learning_rate"], x["prediction_cost"]): x
+        for x in found["chains"]
+        if x["variant"] == "intact"
     }
     return {
         "long_by_arm": [intact[arm]["long_chains"]["mean"] for arm in ARMS],

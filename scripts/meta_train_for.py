@@ -33,8 +33,8 @@ from metatrain.config import MetaTrainConfig
 from metatrain.engine import Engine, EngineState
 from metatrain.initial_rule import InitialRule, read_initial_rule
 from metatrain.memory import needed_bytes
-from metatrain.metrics import as_record
 from metatrain.records.run_directory import write_rule
+from metatrain.train import run_interval
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,9 @@ def train(lent: Lent, engine: Engine, state: EngineState, figures: dict[str, Any
     first = meta_step = int(state.meta_step)
     began, log = time.perf_counter(), (lent.output / "metrics.jsonl").open("a")
     while time.time() < end or not (lent.yield_to is None or lent.yield_to.exists()):
-        started = time.perf_counter()
         steps = lent.log_every - meta_step % lent.log_every
-        state, metrics = engine.program(state, jnp.int32(steps))
+        state, record = run_interval(engine, state, meta_step, meta_step + steps)
         meta_step += steps
-        record = as_record(metrics, state.bandits, engine.names, engine.config, meta_step)
-        record["seconds"] = round(time.perf_counter() - started, 3)
         log.write(json.dumps(record) + "\n")
         log.flush()
         if "first_seconds_per_meta_step" not in figures:

@@ -105,7 +105,7 @@ def _cells(row: Row, baselines: list[str]) -> list[str]:
 
 
 def _arm(summary: Summary) -> str:
-    return f"{summary.learning_rate:g}, {summary.kl_cost:g}"
+    return f"{summary.learning_rate:g}, {summary.prediction_cost:g}"
 
 
 def _seeds(summary: Summary) -> str:

@@ -15,8 +15,8 @@ import tyro
 
 from lpg.files.storage import load_rule
 from metatest.algorithms import Algorithm, choose
+from metatest.curve import late_returns, late_rewards
 from metatest.evaluate import Budget, make_task, plan
-from metatest.report.results import late_returns, late_rewards
 from metatest.tasks import find_task
 from metatest.train_agent import train
 
@@ -44,7 +44,7 @@ def late_scores(algorithm: Algorithm, study: Study) -> dict[str, np.ndarray]:
     spec = find_task(study.env)
     budget = Budget(num_envs=study.num_envs, steps=study.steps)
     updates, settings = plan(algorithm, spec, budget)
-    arms = np.array(list(product(spec.learning_rates, spec.kl_costs)), np.float32)
+    arms = np.array(list(product(spec.learning_rates, spec.prediction_costs)), np.float32)
     repeated = np.repeat(arms, study.lives, axis=0)
     curve = train(
         make_task(algorithm, spec, budget), jax.random.key(0), repeated[:, 0], repeated[:, 1],

@@ -35,6 +35,11 @@ class AtariAgent(Network):
     heads: Heads
 
     @property
+    def convolutional(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def torso(self) -> AtariTorso:
         """The flax module whose parameters are theta."""
         return AtariTorso(self.heads.total)

@@ -93,6 +93,11 @@ class NetworkAgent(Network):
     precision: Precision = "float32"
 
     @property
+    def convolutional(self) -> bool:
+        """Where there are convolutions."""
+        return bool(self.conv_features)
+
+    @property
     def torso(self) -> Torso:
         """The flax module whose parameters are theta."""
         return Torso(self.conv_features, self.dense_features, self.heads.total)

@@ -33,6 +33,11 @@ class TableAgent:
         """Yes: only rows of states visited are read and written."""
         return True
 
+    @property
+    def convolutional(self) -> bool:
+        """No: rows are all there is."""
+        return False
+
     def apply(self, params: AgentParams, observation: Array) -> Array:
         """The rows at integer observations; indices out of range are clipped."""
         return jnp.take(params, observation, axis=0, mode="clip")

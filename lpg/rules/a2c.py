@@ -24,7 +24,8 @@ class A2CTargets(NamedTuple):
 
 @dataclass(frozen=True)
 class A2C:
-    """eta is empty. `hypers.kl_cost` weights the value's loss (0.5 is the published weight)."""
+    """eta is empty. `hypers.prediction_cost` weights the loss of V, an actor-critic's prediction
+    (0.5 is the published weight)."""
 
     lam: float = 0.95  # lambda of GAE
     entropy_cost: float = 0.01
@@ -58,6 +59,6 @@ class A2C:
         value_error = targets.value_target - outputs.value[:-1, ..., 0]
         return jnp.mean(
             -log_prob * targets.advantage
-            + hypers.kl_cost * 0.5 * value_error**2
+            + hypers.prediction_cost * 0.5 * value_error**2
             - self.entropy_cost * entropy(outputs.logits[:-1])
         )

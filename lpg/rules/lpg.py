@@ -118,7 +118,7 @@ class LPG(StoredArchitecture):
         """
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
-        return jnp.mean(-log_prob * targets.pi_hat + hypers.kl_cost * kl)
+        return jnp.mean(-log_prob * targets.pi_hat + hypers.prediction_cost * kl)
 
 
 def _with_phi_hidden(rule_params: RuleParams, kernel: Any, bias: Any) -> RuleParams:

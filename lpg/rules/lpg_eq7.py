@@ -36,7 +36,7 @@ class LPGWithBaseline(LPG):
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
         error = baseline - targets.pi_hat
-        return jnp.mean(-log_prob * strength + hypers.kl_cost * kl + 0.5 * error**2)
+        return jnp.mean(-log_prob * strength + hypers.prediction_cost * kl + 0.5 * error**2)
 
 
 def with_baseline(rule: LPG) -> LPGWithBaseline:

@@ -91,4 +91,4 @@ class LPGV(StoredArchitecture):
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         value = outputs.value[:-1, ..., 0]
         value_loss = optax.huber_loss(value, targets.value_target, delta=MAX_ERROR)
-        return jnp.mean(-log_prob * targets.pi_hat + hypers.kl_cost * value_loss)
+        return jnp.mean(-log_prob * targets.pi_hat + hypers.prediction_cost * value_loss)

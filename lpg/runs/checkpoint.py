@@ -33,6 +33,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that could not be written or read; the message names cause and remedy."""
 
 
+class OtherStateError(CheckpointError):
+    """An intact checkpoint of another state than the one asked for."""
+
+
 class Restored(NamedTuple):
     """The newest intact checkpoint, and what was wrong with newer ones."""
 
@@ -85,7 +89,8 @@ class Checkpoints:
         """The newest intact checkpoint, or None in an empty directory.
 
         Damaged ones are moved to `damaged/` beside the checkpoints and reported. Raises
-        CheckpointError if there are checkpoints but none is intact.
+        CheckpointError if there are checkpoints but none is intact, and if an intact one holds
+        another state than `like`.
 
         Args:
             like: a state, or its ShapeDtypeStructs, of the same config.
@@ -94,6 +99,8 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state = self._restore(step, like)
+            except OtherStateError:
+                raise
             except Exception as error:
                 reason = " ".join(str(error).split())[:160]
                 damaged.append(f"Checkpoint {step} is damaged ({reason}); moved to damaged/{step}.")
@@ -112,13 +119,19 @@ class Checkpoints:
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(_host_targets(like)),
-                metadata=ocp.args.JsonRestore(),
+                state=ocp.args.StandardRestore(), metadata=ocp.args.JsonRestore()
             ),
         )
         leaves = {name: np.asarray(x) for name, x in restored["state"].items()}
         if _digest(leaves) != restored["metadata"]["digest"]:
             raise CheckpointError("its contents do not match its digest")
+        differing = _differing(leaves, _layout(like))
+        if differing is not None:
+            raise OtherStateError(
+                f"Checkpoint {step} in {self.directory} is intact but holds another state "
+                f"({differing}), as of another version of this program; go on with that version, "
+                "or start again in another run directory."
+            )
         return _from_named_leaves(leaves, like)
 
     def _set_aside(self, steps: list[int]) -> None:
@@ -226,18 +239,29 @@ def _named_leaves(state: State) -> dict[str, np.ndarray]:
     }
 
 
-def _host_targets(like: State) -> dict[str, Any]:
-    """What restoring must find: name, shape and dtype of every leaf, on the host."""
+def _layout(like: State) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and dtype of every leaf by name, as it is stored."""
 
-    def target(x: Any) -> Any:
-        if is_key(x):
-            x = jax.eval_shape(jax.random.key_data, x)
-        return np.empty(x.shape, x.dtype)
+    def stored(x: Any) -> jax.ShapeDtypeStruct:
+        return jax.eval_shape(jax.random.key_data if is_key(x) else lambda x: x, x)
 
     return {
-        jax.tree_util.keystr(path, simple=True, separator="."): target(x)
+        jax.tree_util.keystr(path, simple=True, separator="."): stored(x)
         for path, x in jax.tree_util.tree_leaves_with_path(like)
     }
+
+
+def _differing(
+    leaves: dict[str, np.ndarray], layout: dict[str, jax.ShapeDtypeStruct]
+) -> str | None:
+    """The first leaf, by name, that is missing, unknown, or of another shape or dtype."""
+    for name in sorted({*leaves, *layout}):
+        found, wanted = leaves.get(name), layout.get(name)
+        if found is None or wanted is None:
+            return f"{name} is {'missing' if found is None else 'unknown'}"
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            return f"{name} is {found.dtype}{list(found.shape)}"
+    return None
 
 
 def _from_named_leaves(leaves: dict[str, np.ndarray], like: State) -> State:

@@ -7,6 +7,7 @@ for all 57 games again and only the missing ones are played.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ from metatest.atari.env import AtariEnv, AtariSettings
 from metatest.atari.games import Game
 from metatest.atari.train import Programs, frames, hypers, make_programs, newborn, play_and_learn
 from metatest.atari.video import record
-from metatest.report.results import LATE, Result
+from metatest.curve import Curve
+from metatest.report.results import Result
+from metatest.selection import Choice, choose_arm
 
 # Options that may differ when a run is taken up again.
 FREE_OPTIONS = ("seeds", "log_every", "checkpoint_every", "video_steps")
+Arm = tuple[float, float]  # learning rate, alpha_y
 SELECTION_SEED = 1_000_000  # seeds of runs that only choose an arm
 
 
@@ -37,7 +41,7 @@ class AtariOptions:
     """Emulator frames of one agent; 200M are 83,333 updates."""
     learning_rates: tuple[float, ...] = (5e-4,)
     """Adam's; several are tried on a run of their own (searched: 1e-3, 5e-4, 3e-4)."""
-    kl_costs: tuple[float, ...] = (0.5,)
+    prediction_costs: tuple[float, ...] = (0.5,)
     """alpha_y, for A2C the value's weight (searched: 1, 0.5, 0.1)."""
     gamma: float = 0.995
     """Discount factor (Table 4)."""
@@ -59,7 +63,7 @@ class AtariOptions:
         for name in ("seeds", "num_steps", "log_every", "checkpoint_every", "frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Atari's {name} must be at least 1, got {getattr(self, name)}.")
-        if not self.learning_rates or not self.kl_costs:
+        if not self.learning_rates or not self.prediction_costs:
             raise ValueError("Atari needs at least one learning rate and one alpha_y.")
 
     def num_updates(self, total_frames: int) -> int:
@@ -88,34 +92,45 @@ def evaluate_atari(
     env = AtariEnv(game.name, AtariSettings(num_envs=2), 0)
     programs = make_programs(algorithm.learner, env.num_actions)
     env.close()
-    arms = list(product(options.learning_rates, options.kl_costs))
-    chosen: tuple[float, float] = arms[0]
-    selection: list[list[float | None]] = [[*chosen, None]]
-    if len(arms) > 1:
-        selection = []
-        for i, arm in enumerate(arms):
-            place, total = folder / f"arm{i}", options.num_updates(options.selection_frames)
-            lines = run_agent(
-                programs, game, options, arm, SELECTION_SEED, total, place, on_progress
-            )
-            selection.append([*arm, _late(lines, "score")])
-        scores = [-np.inf if row[2] is None else row[2] for row in selection]
-        chosen = arms[int(np.argmax(scores))]
+    live = partial(run_agent, programs, game, options, on_progress=on_progress)
+    arms = list(product(options.learning_rates, options.prediction_costs))
+    tried = _choose(live, arms, options.num_updates(options.selection_frames), folder)
+    chosen = arms[0 if tried is None else tried.best]
     total = options.num_updates(options.frames)
-    curves = [
-        run_agent(programs, game, options, chosen, seed, total, folder / f"seed{seed}", on_progress)
-        for seed in range(options.seeds)
-    ]
+    lives = [live(chosen, seed, total, folder / f"seed{seed}") for seed in range(options.seeds)]
     if options.video_steps:
         _video(programs, game, options, chosen, folder, run_dir, algorithm.name)
-    return _result(algorithm, game, options, chosen, selection, curves)
+    return Result.of(
+        as_curve(lives),
+        options.settings.num_envs * options.num_steps,
+        suite="atari",
+        env=game.name,
+        algorithm=algorithm.name,
+        learning_rate=chosen[0],
+        prediction_cost=chosen[1],
+        num_envs=options.settings.num_envs,
+        gamma=options.gamma,
+        reward_scale=1.0,
+        selection=[[*chosen, None, None]] if tried is None else tried.rows(arms),
+        selection_metric=None if tried is None else tried.metric,
+        random_return=game.random,
+        reference_return=game.human,
+    )
+
+
+def _choose(live: Callable[..., Any], arms: list[Arm], total: int, folder: Path) -> Choice | None:
+    """By one agent an arm; None where there is nothing to choose."""
+    if len(arms) == 1:
+        return None
+    lives = [live(arm, SELECTION_SEED, total, folder / f"arm{i}") for i, arm in enumerate(arms)]
+    return choose_arm(as_curve(lives), len(arms))
 
 
 def run_agent(
     programs: Programs,
     game: Game,
     options: AtariOptions,
-    arm: tuple[float, float],
+    arm: Arm,
     seed: int,
     num_updates: int,
     folder: Path,
@@ -175,52 +190,21 @@ def _line(game: Game, options: AtariOptions, done: int, interval: Any) -> dict[s
     }
 
 
-def _late(lines: list[dict[str, Any]], name: str) -> float | None:
-    """Mean over the last tenth of life, weighted by episodes for scores, else by updates."""
-    weight = "episodes" if name == "score" else "updates"
-    late = [x for x in lines if x["update"] > (1 - LATE) * lines[-1]["update"]] or lines[-1:]
-    late = [x for x in late if x[name] is not None]
-    total = sum(x[weight] for x in late)
-    return sum(x[name] * x[weight] for x in late) / total if total else None
+def as_curve(lives: list[list[dict[str, Any]]]) -> Curve:
+    """Lives by their lines, which all have at the same updates; return is the game's score."""
 
+    def of_all(name: str) -> np.ndarray:
+        return np.array([[line[name] for line in life] for life in lives], float).T
 
-def _result(
-    algorithm: Algorithm,
-    game: Game,
-    options: AtariOptions,
-    chosen: Any,
-    selection: list[Any],
-    curves: list[list[dict[str, Any]]],
-) -> Result:
-    updates = [line["update"] for line in curves[0]]
-    per_update = options.settings.num_envs * options.num_steps
-    return Result(
-        suite="atari",
-        env=game.name,
-        algorithm=algorithm.name,
-        learning_rate=chosen[0],
-        kl_cost=chosen[1],
-        num_envs=options.settings.num_envs,
-        gamma=options.gamma,
-        reward_scale=1.0,
-        selection=selection,
-        diverged=0,
-        updates=updates,
-        interactions=[u * per_update for u in updates],
-        reward_per_step=[[c[i]["reward_per_step"] for c in curves] for i in range(len(updates))],
-        episode_return=[[c[i]["score"] for c in curves] for i in range(len(updates))],
-        late_reward_per_step=[float(_late(c, "reward_per_step") or 0.0) for c in curves],
-        late_return=[_late(c, "score") for c in curves],
-        random_return=game.random,
-        reference_return=game.human,
-    )
+    updates = np.array([line["update"] for line in lives[0]])
+    return Curve(updates, of_all("reward_per_step"), of_all("score"), np.zeros(len(lives), bool))
 
 
 def _video(
     programs: Programs,
     game: Game,
     options: AtariOptions,
-    arm: tuple[float, float],
+    arm: Arm,
     folder: Path,
     run_dir: Path,
     name: str,

@@ -22,7 +22,7 @@ def play_all(
     console: Console,
 ) -> None:
     """Every game with every algorithm; what a folder holds already is not played again."""
-    arms = len(options.learning_rates) * len(options.kl_costs)
+    arms = len(options.learning_rates) * len(options.prediction_costs)
     each = options.seeds * options.num_updates(options.frames)
     each += arms * options.num_updates(options.selection_frames) if arms > 1 else 0
     percentage = TextColumn("{task.percentage:.1f}%")

@@ -163,10 +163,10 @@ def frames(updates: int, num_envs: int, num_steps: int) -> int:
     return updates * num_envs * num_steps * FRAMES_PER_STEP
 
 
-def hypers(learning_rate: float, kl_cost: float, gamma: float) -> Hypers:
+def hypers(learning_rate: float, prediction_cost: float, gamma: float) -> Hypers:
     """One life's, as float32 scalars."""
 
     def scalar(x: float) -> Float[Array, ""]:
         return jnp.float32(x)
 
-    return Hypers(scalar(learning_rate), scalar(kl_cost), scalar(gamma))
+    return Hypers(scalar(learning_rate), scalar(prediction_cost), scalar(gamma))

@@ -77,7 +77,8 @@ def main(arguments: list[str]) -> int:
     enable_compilation_cache()
     try:
         command.run_dir.mkdir(parents=True, exist_ok=True)
-        write_record(command.run_dir, command.rule, file)
+        words = ["metatest", "probe", *arguments]
+        write_record(command.run_dir, words, command.rule, file)
         record, begun = read_record(command.run_dir), time.perf_counter()
         found = _probe(probed, command.rule, protocol, console)
         settings = {

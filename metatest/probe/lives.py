@@ -233,7 +233,7 @@ def _keys(key: Array, groups: list[Group]) -> Array:
 
 
 def _hypers(groups: list[Group]) -> Hypers:
-    arms = np.array([(group.learning_rate, group.kl_cost) for group in groups], np.float32)
+    arms = np.array([(group.learning_rate, group.prediction_cost) for group in groups], np.float32)
     rates, costs = jnp.asarray(np.repeat(arms, [group.lives for group in groups], axis=0)).T
     return Hypers(rates, costs, jnp.full_like(rates, GAMMA))
 

@@ -41,8 +41,8 @@ def draw_chains(probe: Probe) -> Figure:
     figure, (by_length, by_arm) = plt.subplots(1, 2, figsize=(11, 4))
     alpha, alpha_y = HEADLINE_ARM
     shown = [(INTACT, alpha_y, "intact"), (Y_CUT, alpha_y, "y cut"), (INTACT, 0.0, "alpha_y = 0")]
-    for variant, kl_cost, label in shown:
-        if (lives := probe.arm(variant, alpha, kl_cost)) is not None:
+    for variant, prediction_cost, label in shown:
+        if (lives := probe.arm(variant, alpha, prediction_cost)) is not None:
             _draw_by_length(by_length, lives, label)
     by_length.axvline(HORIZON + 0.5, color="grey", linestyle=":", linewidth=1)
     by_length.set(
@@ -64,22 +64,32 @@ def _draw_by_length(axis: Axes, lives: ChainLives, label: str) -> None:
     (line,) = axis.plot(lives.length, lives.late_return, ".", markersize=3, alpha=0.4)
     centres = [lives.length[bins == place].mean() for place in places]
     axis.errorbar(
-        centres, _means(estimates), _errors(estimates), marker="o", markersize=4, capsize=2,
-        color=line.get_color(), label=label,
-    )  # fmt: skip
+        centres,
+        _means(estimates),
+        _errors(estimates),
+        marker="o",
+        markersize=4,
+        capsize=2,
+        color=line.get_color(),
+        label=label,
+    )
 
 
 def _draw_by_arm(axis: Axes, probe: Probe) -> None:
-    arms = sorted({lives[1:3] for lives in probe.chains if lives.kl_cost > 0})
+    arms = sorted({lives[1:3] for lives in probe.chains if lives.prediction_cost > 0})
     for i, variant in enumerate(LABELS):
         found = [(place, probe.arm(variant, *arm)) for place, arm in enumerate(arms)]
         kept = [(place, lives.long_chains) for place, lives in found if lives is not None]
         if kept:
             estimates = [estimate for _, estimate in kept]
             axis.bar(
-                [place + 0.4 * i for place, _ in kept], _means(estimates), 0.38,
-                yerr=_errors(estimates), capsize=2, label=LABELS[variant],
-            )  # fmt: skip
+                [place + 0.4 * i for place, _ in kept],
+                _means(estimates),
+                0.38,
+                yerr=_errors(estimates),
+                capsize=2,
+                label=LABELS[variant],
+            )
     axis.set_xticks([place + 0.2 for place in range(len(arms))])
     axis.set_xticklabels([f"{alpha:g}, {cost:g}" for alpha, cost in arms], rotation=45, fontsize=8)
     axis.axhline(0.0, color="grey", linewidth=1)
@@ -113,11 +123,12 @@ def draw_targets(probe: Probe) -> Figure:
     _draw_predictions(figure, axes, found)
     axes[2, 2].set_axis_off()
     axes[2, 2].text(
-        0.0, 0.3,
+        0.0,
+        0.3,
         f"Asked of step {ASKED} of {HORIZON}, one change at a time.\nElsewhere no reward, no end, "
         "pi = 1/2, y uniform.\nCategories stand in the order of pi_hat\nunder the next state's y.",
         fontsize=10,
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -136,9 +147,12 @@ def _draw_predictions(figure: Figure, axes: Any, found: Responses) -> None:
         axis.set_title(f"y_hat and reward, {end}")
     axis = axes[2, 0]
     _draw_map(
-        figure, axis, found.y_hat_next_y[order][:, order].T, (0.0, len(order) - 1.0),
+        figure,
+        axis,
+        found.y_hat_next_y[order][:, order].T,
+        (0.0, len(order) - 1.0),
         "category that the next state's y speaks for",
-    )  # fmt: skip
+    )
     axis.set_title("y_hat and the next y")
     _draw_credit(axes[2, 1], found.y_credit, "total variation of y_hat, last step = 1")
     axes[2, 1].set_title("y_hat, with and without that reward")

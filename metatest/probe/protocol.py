@@ -22,7 +22,7 @@ class Group(NamedTuple):
 
     variant: str
     learning_rate: float
-    kl_cost: float
+    prediction_cost: float
     lives: int
 
 
@@ -33,7 +33,9 @@ class ProbeProtocol:
     lives: int = 64  # on `long` at HEADLINE_ARM, and at the same alpha with alpha_y = 0
     updates: int = 400  # of a life on `long`
     num_envs: int = 16
-    arms: tuple[Arm, ...] = tuple(product(SUITE["long"].learning_rates, SUITE["long"].kl_costs))
+    arms: tuple[Arm, ...] = tuple(
+        product(SUITE["long"].learning_rates, SUITE["long"].prediction_costs)
+    )
     arm_lives: int = 24  # on `long` at every other arm
     sparse_lives: int = 32
     sparse_updates: int = 400

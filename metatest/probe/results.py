@@ -34,7 +34,7 @@ class ChainLives(NamedTuple):
 
     variant: str  # INTACT or Y_CUT
     learning_rate: float
-    kl_cost: float
+    prediction_cost: float
     length: Int[np.ndarray, "N"]
     late_return: Float[np.ndarray, "N"]  # mean over the episodes of the last tenth of life
     collapsed: Bool[np.ndarray, "N"]  # ended deterministic on a wrong first action
@@ -55,7 +55,7 @@ class ChainLives(NamedTuple):
         return {
             "variant": self.variant,
             "learning_rate": self.learning_rate,
-            "kl_cost": self.kl_cost,
+            "prediction_cost": self.prediction_cost,
             "long_chains": asdict(self.long_chains),
             "short_chains": asdict(self.short_chains),
             "collapsed": asdict(Estimate.of(self.collapsed)),
@@ -94,10 +94,10 @@ class Probe:
     no_evidence: NoEvidence
     responses: Responses
 
-    def arm(self, variant: str, learning_rate: float, kl_cost: float) -> ChainLives | None:
+    def arm(self, variant: str, learning_rate: float, prediction_cost: float) -> ChainLives | None:
         """The lives of one variant at one arm; None where there are none."""
         for lives in self.chains:
-            if lives[:3] == (variant, learning_rate, kl_cost):
+            if lives[:3] == (variant, learning_rate, prediction_cost):
                 return lives
         return None
 

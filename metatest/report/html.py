@@ -113,7 +113,7 @@ def _table(summaries: list[Summary], comparisons: list[Comparison]) -> str:
         figures = [_with_dim(number(s.mean), f"± {number(s.standard_error)}"), verdict]
         figures += [_with_dim(number(s.iqm.value), _bounds(s.iqm)), number(s.random)]
         figures += [number(s.normalised_mean), better or "–", f"{s.steps:,}"]
-        figures += [f"{s.learning_rate:g}, {s.kl_cost:g}", seeds]
+        figures += [f"{s.learning_rate:g}, {s.prediction_cost:g}", seeds]
         best = _is_best(s)
         row = "".join(f'<td class="text">{c}</td>' for c in cells)
         row += "".join(
@@ -200,7 +200,10 @@ def _videos(videos: list[Path]) -> str:
 
 
 def _arms(result: Result) -> str:
-    chosen, metric = (result.learning_rate, result.kl_cost), result.selection_metric or "score"
+    chosen, metric = (
+        (result.learning_rate, result.prediction_cost),
+        result.selection_metric or "score",
+    )
     rows = "".join(
         f"<tr><td>{lr:g}</td><td>{kl:g}</td>"
         f"<td{' class=best' if (lr, kl) == chosen else ''}>{'diverged' if x is None else number(x)}"

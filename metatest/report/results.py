@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metatest.train_agent import Curve
-
-LATE = 0.1  # the last tenth of a life
+from metatest.curve import Curve, late_returns, late_rewards
 
 
 @dataclass(frozen=True)
@@ -20,12 +18,12 @@ class Result:
     env: str
     algorithm: str
     learning_rate: float  # of the arm chosen
-    kl_cost: float
+    prediction_cost: float
     num_envs: int  # parallel environments of one agent
     gamma: float  # discount factor
     reward_scale: float  # of the rewards learned from
-    # [learning rate, kl cost, late mean, its standard error] of every arm; no mean where an agent
-    # diverged, no error for a single agent, and none at all on Atari
+    # [learning rate, prediction cost, late mean, its standard error] of every arm; no mean where an
+    # agent diverged, no error for a single agent
     selection: list[list[float | None]]
     diverged: int  # agents among the S that ended with non-finite parameters
     updates: list[int]  # [P] agent updates done
@@ -37,6 +35,20 @@ class Result:
     random_return: float | None  # of a uniformly random policy, where known
     reference_return: float | None  # what 1.0 means in normalised scores: optimum, best or human
     selection_metric: str | None = None  # of the late means: "return", or "reward per step"
+
+    @classmethod
+    def of(cls, curve: Curve, steps_per_update: int, **said: Any) -> "Result":
+        """What the reported lives' curve shows; `said` are the other fields."""
+        return cls(
+            diverged=int(curve.diverged.sum()),
+            updates=curve.updates.tolist(),
+            interactions=(curve.updates * steps_per_update).tolist(),
+            reward_per_step=curve.reward_per_step.astype(float).tolist(),
+            episode_return=with_none(curve.episode_return),
+            late_reward_per_step=late_rewards(curve).astype(float).tolist(),
+            late_return=with_none(late_returns(curve)),
+            **said,
+        )
 
     @property
     def steps(self) -> int:
@@ -83,28 +95,6 @@ def _parse(path: Path, number: int, line: str) -> Result:
             f"Line {number} of {path} is not a result that this version can read; "
             "run metatest again with another --run-dir."
         ) from error
-
-
-def late_points(curve: Curve) -> np.ndarray:
-    """bool [P]: the log points within the last tenth of life, at least one."""
-    late = curve.updates > (1 - LATE) * curve.updates[-1]
-    late[-1] = True
-    return late
-
-
-def late_rewards(curve: Curve) -> np.ndarray:
-    """f32 [N]: mean reward per step over the last tenth."""
-    late = late_points(curve)
-    lengths = np.diff(np.concatenate([[0], curve.updates]))[late]
-    return np.average(curve.reward_per_step[late], axis=0, weights=lengths)
-
-
-def late_returns(curve: Curve) -> np.ndarray:
-    """f32 [N]: mean episode return over the last tenth; NaN where no episode finished."""
-    values = curve.episode_return[late_points(curve)]
-    present = ~np.isnan(values)
-    total = np.where(present, values, 0.0).sum(axis=0)
-    return np.where(present.any(axis=0), total / np.maximum(present.sum(axis=0), 1), np.nan)
 
 
 def with_none(values: Any) -> Any:

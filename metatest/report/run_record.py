@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import platform
 import shlex
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from lpg.files.storage import RuleFile, write_atomically
 PACKAGES = ("lpg-engine", "jax", "jaxlib", "gymnax", "ale-py")
 
 
-def write_record(run_dir: Path, rule_name: str, rule: RuleFile) -> None:
-    """Raises OSError where the directory refuses."""
+def write_record(run_dir: Path, command: list[str], rule_name: str, rule: RuleFile) -> None:
+    """What `command`, its words, ran with. Raises OSError where the directory refuses."""
     record = {
-        "command": shlex.join(["metatest", *sys.argv[1:]]),
+        "command": shlex.join(command),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES if _version(name)},

@@ -32,7 +32,7 @@ class Summary:
     env: str
     algorithm: str
     learning_rate: float
-    kl_cost: float
+    prediction_cost: float
     metric: str  # "return", or "reward per step" where a seed finished no episode
     steps: int  # environment steps of one agent's life
     seeds: int
@@ -79,9 +79,14 @@ def interval(*samples: np.ndarray, statistic: Callable[..., Any]) -> Interval:
     if all(np.ptp(sample) == 0 for sample in samples):
         return Interval(value, value, value)  # nothing to resample
     found = stats.bootstrap(
-        samples, statistic, vectorized=True, n_resamples=RESAMPLES, method="percentile",
-        confidence_level=LEVEL, rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
+        samples,
+        statistic,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        confidence_level=LEVEL,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
     return Interval(value, float(found.low), float(found.high))
 
 
@@ -118,7 +123,7 @@ def summarise(runs: dict[str, list[Result]]) -> list[Summary]:
                 result.env,
                 result.algorithm,
                 result.learning_rate,
-                result.kl_cost,
+                result.prediction_cost,
                 metric,
                 result.steps,
                 len(values),
@@ -130,7 +135,7 @@ def summarise(runs: dict[str, list[Result]]) -> list[Summary]:
                 float(np.mean(normalised)) if len(normalised) == len(values) else None,
                 improvement,
                 all(same_budget(result, other) for other in others.values()),
-            )  # fmt: skip
+            )
         )
     return summaries
 

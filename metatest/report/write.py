@@ -73,9 +73,11 @@ def as_table(report: Report) -> Table:
     """For the console; figures stay whole where it is narrow, and names fold."""
     summaries, compared = report.summaries, by_row(report.comparisons)
     table = Table(
-        title="Fresh agents, last tenth of life", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        title="Fresh agents, last tenth of life",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         show_edge=False,
-    )  # fmt: skip
+    )
     several = len({s.run for s in summaries}) > 1
     for heading in (["run"] if several else []) + ["environment", "algorithm"]:
         table.add_column(heading, overflow="fold")
@@ -87,10 +89,16 @@ def as_table(report: Report) -> Table:
         seeds = f"{s.seeds}" + (f" ({s.diverged} diverged)" if s.diverged else "")
         verdicts = "\n".join(c.words() for c in compared.get((s.run, s.env, s.algorithm), ()))
         table.add_row(
-            *([s.run] if several else []), env, s.algorithm, verdicts,
-            cell(s.mean, s.standard_error), cell(s.random), f"{s.learning_rate:g}, {s.kl_cost:g}",
-            f"{s.steps:,}", seeds,
-        )  # fmt: skip
+            *([s.run] if several else []),
+            env,
+            s.algorithm,
+            verdicts,
+            cell(s.mean, s.standard_error),
+            cell(s.random),
+            f"{s.learning_rate:g}, {s.prediction_cost:g}",
+            f"{s.steps:,}",
+            seeds,
+        )
     return table
 
 

@@ -40,7 +40,7 @@ class Corridor:
 
 row = SuiteRow(
     name="corridor", family="user", spec=None, agent="D(16)", optimizer="adam",
-    learning_rates=(1e-3, 5e-3), kl_costs=(0.1, 0.5, 1.0), lifetime_steps=1_000_000,
+    learning_rates=(1e-3, 5e-3), prediction_costs=(0.1, 0.5, 1.0), lifetime_steps=1_000_000,
     random_return=0.6, best_return=1.0,
 )  # fmt: skip
 config = replace(PRESETS["quick"], lifetimes=16 * len(PRESETS["quick"].envs))

@@ -11,7 +11,7 @@ from envs.render import render
 from envs.suite import SUITE, cohorts, make, normalised_return, stack
 from lpg.rollout import rollout, start
 
-KL_COSTS = (0.1, 0.5, 1.0)
+PREDICTION_COSTS = (0.1, 0.5, 1.0)
 TABLE_ARMS = ("table", "sgd", (20, 40, 80))
 ADAM_ARMS = ("adam", (5e-4, 1e-3, 2e-3, 5e-3))
 # Oh et al. 2020, Table 3: agent, optimiser, learning rates, lifetime in steps.
@@ -62,7 +62,7 @@ def test_rows_are_table_3():
     for name, (agent, optimizer, rates, lifetime) in TABLE_3.items():
         row = SUITE[name]
         assert (row.name, row.agent, row.optimizer) == (name, agent, optimizer)
-        assert row.learning_rates == rates and row.kl_costs == KL_COSTS
+        assert row.learning_rates == rates and row.prediction_costs == PREDICTION_COSTS
         assert row.lifetime_steps == lifetime
         assert row.best_return > row.random_return
 

@@ -66,8 +66,8 @@ def random_targets(rng):
     )
 
 
-def make_hypers(learning_rate=10.0, kl_cost=0.5, gamma=0.9):
-    return Hypers(jnp.float32(learning_rate), jnp.float32(kl_cost), jnp.float32(gamma))
+def make_hypers(learning_rate=10.0, prediction_cost=0.5, gamma=0.9):
+    return Hypers(jnp.float32(learning_rate), jnp.float32(prediction_cost), jnp.float32(gamma))
 
 
 def setting(seed=0):
@@ -158,9 +158,9 @@ def all_equations(jaxpr):
             yield from all_equations(closed.jaxpr)
 
 
-def test_zero_kl_cost_leaves_y_and_zero_pi_hat_leaves_pi():
+def test_zero_prediction_cost_leaves_y_and_zero_pi_hat_leaves_pi():
     state, trajectory, targets = setting()
-    after = table_step(state, trajectory, ALL, targets, make_hypers(kl_cost=0.0)).params
+    after = table_step(state, trajectory, ALL, targets, make_hypers(prediction_cost=0.0)).params
     np.testing.assert_array_equal(after[:, ACTIONS:], state.params[:, ACTIONS:])
     assert not np.allclose(after[:, :ACTIONS], state.params[:, :ACTIONS])
     targets = targets._replace(pi_hat=jnp.zeros((T, B)))
@@ -275,7 +275,7 @@ def test_vmap_over_lifetimes_equals_a_loop(architecture, shape):
             )
         mask = jnp.asarray([True, True, len(lives) == 0])
         trajectory = trajectory._replace(action=jnp.minimum(trajectory.action, 1))
-        hypers = make_hypers(learning_rate=1.0 + len(lives), kl_cost=0.3 + len(lives))
+        hypers = make_hypers(learning_rate=1.0 + len(lives), prediction_cost=0.3 + len(lives))
         lives.append((AgentState(params, opt_state), trajectory, mask, random_targets(rng), hypers))
     step = step_of(agent, optimizer)
     together = jax.jit(jax.vmap(step))(*jax.tree.map(lambda *x: jnp.stack(x), *lives))

@@ -167,7 +167,7 @@ def test_a_killed_run_goes_on_with_nothing_lost_or_counted_twice(programs, tmp_p
 def test_a_game_with_arms_seeds_and_video(tmp_path):
     from dataclasses import replace
 
-    options = replace(TINY, kl_costs=(0.5, 1.0), selection_frames=4 * 40)
+    options = replace(TINY, prediction_costs=(0.5, 1.0), selection_frames=4 * 40)
     game = games()["breakout"]
     result = evaluate_atari(a2c(), game, options, tmp_path)
     assert (result.suite, result.env, result.reference_return) == ("atari", "breakout", game.human)

@@ -173,10 +173,12 @@ def test_estimate():
     assert Estimate.of(np.array([2.0])) == Estimate(2.0, None, 1)
 
 
-def chain_lives(variant, kl_cost, returns):
+def chain_lives(variant, prediction_cost, returns):
     lengths = np.array([20, 21, 50])
     collapsed = np.array([False, True, False])
-    return ChainLives(variant, 40.0, kl_cost, lengths, np.array(returns), collapsed, np.ones(3))
+    return ChainLives(
+        variant, 40.0, prediction_cost, lengths, np.array(returns), collapsed, np.ones(3)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +245,7 @@ def test_command_writes_figures_and_pictures(tmp_path, probed, monkeypatch, caps
     assert found["protocol"]["quick"] and found["protocol"]["seed"] == 3
     assert len(found["rule"]["sha256"]) == 64
     # Two variants of two arms, and alpha_y = 0; three lives are at 12, 28 and 43 of 5 ... 50.
-    assert [(c["variant"], c["kl_cost"]) for c in found["chains"]] == [
+    assert [(c["variant"], c["prediction_cost"]) for c in found["chains"]] == [
         ("intact", 1.0), ("intact", 0.5), ("y_cut", 1.0), ("y_cut", 0.5), ("intact", 0.0),
     ]  # fmt: skip
     assert found["chains"][1]["length"] == [12, 28, 43]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from metatest.curve import Curve
 from metatest.selection import choose_arm
-from metatest.train_agent import Curve
 
 NAN = np.nan
 

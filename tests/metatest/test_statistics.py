@@ -18,7 +18,7 @@ from metatest.report.statistics import (
 def result(env, algorithm, late, random=None, reference=None, reward=None):
     n = len(late)
     return Result(
-        suite="gymnax", env=env, algorithm=algorithm, learning_rate=0.1, kl_cost=0.5,
+        suite="gymnax", env=env, algorithm=algorithm, learning_rate=0.1, prediction_cost=0.5,
         num_envs=8, gamma=0.99, reward_scale=1.0,
         selection=[[0.1, 0.5, 1.0]], diverged=0, updates=[1], interactions=[10],
         reward_per_step=[[0.0] * n],

@@ -13,10 +13,10 @@ from lpg.rules.a2c import A2C
 from lpg.rules.lpg import LPG, LPGTargets
 from metatest import evaluate as evaluate_module
 from metatest.algorithms import Algorithm, a2c
+from metatest.curve import Curve, late_rewards
 from metatest.evaluate import Budget, evaluate, make_task
-from metatest.report.results import late_rewards
 from metatest.tasks import find_task
-from metatest.train_agent import Curve, born, run_updates, train
+from metatest.train_agent import born, run_updates, train
 
 BUDGET = Budget(seeds=3, selection_seeds=1, steps=120 * 16 * 20, num_envs=16)
 
@@ -27,7 +27,7 @@ def test_a2c_masters_the_short_chain():
     assert all(value is not None and value > 0.9 for value in result.late_return)
     assert len(result.selection) == 9 and len(result.late_reward_per_step) == 3
     chosen = max((arm for arm in result.selection if arm[2] is not None), key=lambda arm: arm[2])
-    assert (result.learning_rate, result.kl_cost) == (chosen[0], chosen[1])
+    assert (result.learning_rate, result.prediction_cost) == (chosen[0], chosen[1])
     assert (result.selection_metric, result.steps) == ("return", 120 * 16 * 20)
 
 
@@ -116,7 +116,7 @@ def test_diverged_agents_are_reported(task):
 
 def test_an_arm_that_diverges_is_never_chosen(monkeypatch):
     """The first arm's agents diverge with the best return; the third is the best that remains."""
-    spec = replace(find_task("short"), learning_rates=(20.0, 40.0, 80.0), kl_costs=(0.5,))
+    spec = replace(find_task("short"), learning_rates=(20.0, 40.0, 80.0), prediction_costs=(0.5,))
 
     def planted(task, key, rates, *rest, **options):
         n = len(rates)

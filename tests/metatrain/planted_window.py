@@ -119,7 +119,7 @@ def make_cohort(tabular, optimizer, rule):
         optimizer=optimizer,
         critic=make_agent(architecture, Heads(logits=0, value=1), **shape),
         critic_optimizer=optax.identity() if tabular else optax.adam(1e-2),
-        learning_rates=np.ones(1), kl_costs=np.ones(1), lifetime_windows=np.ones(1),
+        learning_rates=np.ones(1), prediction_costs=np.ones(1), lifetime_windows=np.ones(1),
         random_return=np.zeros(1), best_return=np.ones(1),
         lifetimes_per_env=LIVES, first_index=0 if tabular else LIVES,
     )  # fmt: skip
@@ -159,7 +159,7 @@ def make_lifetimes(cohort, num_updates, seed):
         arm=jnp.zeros((LIVES,), jnp.int32),
         hypers=Hypers(
             learning_rate=jnp.array([2.0, 3.0]) if tabular else jnp.array([0.05, 0.1]),
-            kl_cost=jnp.array([0.5, 1.0]),
+            prediction_cost=jnp.array([0.5, 1.0]),
             gamma=jnp.array([0.9, 0.99]),
         ),
         policy_entropy_cost=jnp.array([0.01, 0.02]),

@@ -78,13 +78,10 @@ def test_any_field_overrides_the_preset(tmp_path):
         (["--preset", "quick", "--log-every", "0"], "log_every must be at least 1"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(
-    tmp_path, monkeypatch, capsys, arguments, message
-):
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, message):
     run_dir = tmp_path / "run"
-    monkeypatch.setattr("sys.argv", ["metatrain", *arguments, "--run-dir", str(run_dir)])
     with pytest.raises(SystemExit) as caught:
-        main()
+        main([*arguments, "--run-dir", str(run_dir)])
     assert caught.value.code == 2
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error

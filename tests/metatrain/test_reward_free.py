@@ -79,7 +79,7 @@ def test_bandit_hears_only_of_lives_that_earn(window):
     (cohort,) = engine.cohorts
     over: LifetimeState = after._replace(age=after.duration, scored=jnp.ones(4, bool))
     _, outcome = grow(CONFIG, over, report, jnp.zeros((4, 3)))
-    told = tell_bandit(cohort, bandits.init(1, len(cohort.kl_costs)), outcome)
+    told = tell_bandit(cohort, bandits.init(1, len(cohort.prediction_costs)), outcome)
     assert np.all(np.asarray(outcome.lives.ended))
     assert float(jnp.sum(told.count)) == 3
 

@@ -23,7 +23,7 @@ def births():
     """Two programs: lives made from keys, all of them; and newborns in place of the ended."""
     config = replace(TINY, envs=("short",), lifetimes=LIVES)
     (cohort,) = cohorts = build_cohorts(config.rule, config)
-    bandit = bandits.init(1, len(cohort.kl_costs))
+    bandit = bandits.init(1, len(cohort.prediction_costs))
     mesh = make_mesh(cohorts, jax.devices()[:1])
 
     def make(keys):
