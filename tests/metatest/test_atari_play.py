@@ -1,0 +1,178 @@
+"""Who plays by which parameters and draws, the video, and the sweep; nothing is emulated."""
+
+import io
+import json
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from test_statistics import result
+
+from lpg.agents.nature_network import AtariAgent
+from lpg.heads import Heads
+from lpg.learner import FrozenRule, LearnerState
+from lpg.rules.a2c import A2C
+from lpg.update import AgentState
+from metatest.algorithms import a2c
+from metatest.atari import sweep, video
+from metatest.atari.env import AtariEnv, AtariRollout, AtariSettings, Episode
+from metatest.atari.games import games
+from metatest.atari.run import AtariOptions
+from metatest.atari.train import AtariState, Player, Programs, hypers, play_and_learn
+
+
+@dataclass(frozen=True, eq=False)
+class Counting(Programs):
+    """Parameters are the number of updates that made them; actions are remembered, not chosen."""
+
+    acted: list = None
+    read: list = None
+
+    def act(self, params, key, screen):
+        self.acted.append((int(params), tuple(np.asarray(jax.random.key_data(key)).tolist())))
+        return jnp.zeros(len(screen), jnp.int32), jnp.zeros(len(screen))
+
+    def learn(self, state, trajectories):
+        self.read.append([int(x.action[0, 0]) for x in trajectories])
+        agent = AgentState(state.learner.agent.params + 1, ())
+        kept = tuple(trajectories[self.learner.fresh :])
+        return state._replace(learner=LearnerState(agent, ()), kept=kept, update=state.update + 1)
+
+
+class Twice(FrozenRule):
+    """Reads every trajectory two times."""
+
+    num_trajectories = 2
+
+
+class Silent(AtariEnv):
+    """Rollouts whose actions are their number, with a reward of 1 and one finished game each."""
+
+    def __post_init__(self):
+        self.rollouts, self.closed, self.num_actions = 0, False, 6
+
+    def rollout(self, choose, num_steps):
+        for _ in range(num_steps):
+            choose(np.zeros((2, 4, 84, 84), np.uint8))
+        self.rollouts += 1
+        shape = (num_steps, 2)
+        return AtariRollout(
+            np.zeros((num_steps + 1, 2, 1), np.uint8), np.full(shape, self.rollouts, np.int32),
+            np.ones(shape, np.float32), np.zeros(shape, bool), np.zeros(shape, bool),
+            np.zeros(shape, np.float32), [Episode(float(self.rollouts), 4)],
+        )  # fmt: skip
+
+
+def programs(learner):
+    return Counting(learner, AtariAgent(Heads(logits=6, value=1)), [], [])
+
+
+def state_at(update):
+    agent = AgentState(jnp.int32(update), ())
+    learner = LearnerState(agent, ())
+    return AtariState(learner, jax.random.key(7), jnp.int32(update), hypers(1e-3, 0.5, 0.99))
+
+
+def test_a_rollout_is_played_by_the_parameters_of_one_update_ago():
+    planted, env = programs(FrozenRule(A2C(), ())), Silent("pong", AtariSettings(2), 0)
+    after, interval = play_and_learn(planted, state_at(5), env, 4, 3)
+    assert [params for params, _ in planted.acted] == [5] * 6 + [6] * 3 + [7] * 3
+    assert planted.read == [[1], [2], [3], [4]]
+    assert (int(after.update), int(after.learner.agent.params), after.kept) == (9, 9, ())
+    assert (interval.updates, interval.reward_per_step) == (4, 1.0)
+    assert [episode.score for episode in interval.episodes] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_learner_that_reads_twice_plays_twice_at_first_and_keeps_the_newer():
+    planted, env = programs(Twice(A2C(), ())), Silent("pong", AtariSettings(2), 0)
+    after, _ = play_and_learn(planted, state_at(0), env, 2, 1)
+    assert planted.read == [[1, 2], [2, 3]]
+    play_and_learn(planted, after, env, 1, 1)
+    assert planted.read[-1] == [3, 4]
+
+
+def test_draws_go_with_the_update_and_differ_from_call_to_call():
+    """So that a run that is taken up again draws as the one that went on would have."""
+    screen, planted = np.zeros((2, 4, 84, 84), np.uint8), programs(FrozenRule(A2C(), ()))
+    player = Player(planted, state_at(3))
+    for state in (None, state_at(4), state_at(3)):
+        if state is not None:
+            player.follow(state)
+        player(screen), player(screen)
+    keys = [key for _, key in planted.acted]
+    assert keys[:2] == keys[4:] and len(set(keys)) == 4
+    assert [params for params, _ in planted.acted] == [3, 3, 4, 4, 3, 3]
+
+
+class Filmed(Silent):
+    """Of its two environments only the first is filmed, and of its screens the newest."""
+
+    def rollout(self, choose, num_steps):
+        screens = np.random.default_rng(0).integers(0, 256, (num_steps + 1, 2, 4, 3, 5), np.uint8)
+        self.screens = screens
+        return super().rollout(choose, num_steps)._replace(observation=screens)
+
+
+@pytest.fixture
+def filmed(monkeypatch):
+    """The environment that a video is made of."""
+    made = []
+
+    def make(game, settings, seed):
+        made.append(Filmed(game, settings, seed))
+        made[-1].close = lambda: made.append("closed")
+        return made[-1]
+
+    monkeypatch.setattr(video, "AtariEnv", make)
+    return made
+
+
+def film(path, num_steps=6):
+    settings = AtariSettings(num_envs=30)
+    planted = programs(FrozenRule(A2C(), ()))
+    video.record(planted, state_at(1), games()["pong"], settings, num_steps, path)
+
+
+def test_a_video_holds_every_second_screen_at_twice_its_size(filmed, tmp_path):
+    film(tmp_path / "videos" / "pong.gif")
+    env, closed = filmed
+    assert (env.settings.num_envs, closed) == (2, "closed")
+    with Image.open(tmp_path / "videos" / "pong.gif") as image:
+        assert (image.n_frames, image.info["loop"]) == (4, 0)
+        for i, t in enumerate((0, 2, 4, 6)):
+            image.seek(i)
+            shown = np.asarray(image.convert("L"))
+            np.testing.assert_array_equal(shown, np.kron(env.screens[t, 0, 3], np.ones((2, 2))))
+
+
+def test_emulators_end_where_a_video_fails(filmed, tmp_path, monkeypatch):
+    monkeypatch.setattr(Counting, "act", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        film(tmp_path / "pong.gif")
+    assert filmed[-1] == "closed"
+
+
+def test_a_sweep_keeps_a_result_a_game_and_tells_how_far_it_is(tmp_path, monkeypatch):
+    reports = []
+
+    def planted(algorithm, game, options, run_dir, on_progress):
+        line = {"score": None if game.name == "pong" else 12.34, "frames": 4800}
+        on_progress(0, {})  # taken up where nothing was played yet
+        on_progress(2, line | {"frames_per_second": 1234})
+        return result(game.name, algorithm.name, [1.0])
+
+    monkeypatch.setattr(sweep, "evaluate_atari", planted)
+    monkeypatch.setattr(sweep, "write_report", lambda output, runs: reports.append((output, runs)))
+    console = Console(file=io.StringIO(), width=100)
+    chosen = (games()["pong"], games()["breakout"])
+    sweep.play_all(tmp_path, [a2c(), a2c()], chosen, AtariOptions(), console)
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["env"] for line in lines] == ["pong"] * 2 + ["breakout"] * 2
+    assert reports == [(tmp_path, [tmp_path])] * 4
+    shown = console.file.getvalue().splitlines()
+    assert shown[0] == "pong a2c 4,800 frames  score -  1,234 frames/s"
+    assert shown[2] == "breakout a2c 4,800 frames  score 12.3  1,234 frames/s" and len(shown) == 4

@@ -1,0 +1,141 @@
+"""Curves of a run, value by value, and the scripts that make them short or lay them together."""
+
+import json
+from pathlib import Path
+
+import curve as curve_script
+import numpy as np
+import overlay_runs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from envs.suite import SUITE
+from metatrain.records import plots
+
+LATE = {"short": [-1.0, None, 0.5], "distractor": [0.0, 1.0, None], "dense": [1.0, 2.0, 3.0]}
+LOSS = ("total", "policy_gradient", "policy_entropy", "prediction_entropy", "a_square", "b_square")
+
+
+def environment(late, i):
+    return {
+        "late_return": late[i], "bandit": [0.25 * i, 1 - 0.25 * i], "policy_entropy": 0.1 * i,
+        "prediction_information": None if i == 1 else 0.5,
+    }  # fmt: skip
+
+
+def line(i):
+    return {
+        "meta_step": 10 * (i + 1), "interactions": 100 * (i + 1), "skipped": [0, 2, 1][i],
+        "gradient_norm": [1.0, None, 3.0][i], "loss": dict.fromkeys(LOSS, float(i)),
+        "environments": {name: environment(late, i) for name, late in LATE.items()},
+    }  # fmt: skip
+
+
+def validated(i, score, best):
+    figures = dict.fromkeys([field for field, _ in plots.VALIDATION_PANELS], 0.5)
+    found = {"score": score, "best_meta_step": best, "environments": {"short": figures}}
+    return line(i) | {"validation": found}
+
+
+def make_run(path, records):
+    path.mkdir()
+    (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """Figures by file name, which are not rendered."""
+    found = {}
+    monkeypatch.setattr(Figure, "tight_layout", lambda figure: None)
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, path, **how: found.update({Path(path).name: figure})
+    )
+    return found
+
+
+def test_pictures_are_drawn_of_what_there_is(tmp_path, saved):
+    plots.draw_all(make_run(tmp_path / "new", []))
+    assert saved == {}
+    plots.draw_all(make_run(tmp_path / "young", [line(0), line(1), line(2)]))
+    assert set(saved) == {"returns.png", "bandit.png", "loss.png"}
+    returns, bandit, loss = saved.values()
+    # Thin curves of each environment of a family and their mean, normalised by its references.
+    dense, chains = returns.axes
+    assert (dense.get_title(), chains.get_title()) == ("tabular_grid", "chain")
+    row, labels = SUITE["dense"], [x.get_label() for x in chains.lines[:3]]
+    expected = (np.array(LATE["dense"]) - row.random_return) / (row.best_return - row.random_return)
+    for drawn in dense.lines[:2]:
+        np.testing.assert_allclose(drawn.get_xydata(), np.c_[[10, 20, 30], expected])
+    assert labels == ["short", "distractor", "mean"]
+    np.testing.assert_array_equal(
+        bandit.axes[1].images[0].get_array(), [[0.0, 0.25, 0.5], [1.0, 0.75, 0.5]]
+    )
+    norm, skipped = (loss.axes[i].lines[0].get_ydata() for i in (6, 7))
+    np.testing.assert_array_equal(norm, [1.0, np.nan, 3.0])
+    np.testing.assert_array_equal(skipped, [0, 2, 3])
+    assert not plt.get_fignums()
+
+
+def test_a_validation_shows_its_score_and_the_one_exported(tmp_path, saved):
+    plots.draw_validation(
+        [line(0), validated(1, 0.5, 10), validated(2, 0.25, 20)], tmp_path / "v.png"
+    )
+    first = saved["v.png"].axes[0]
+    curves = {drawn.get_label(): drawn.get_xydata() for drawn in first.lines}
+    np.testing.assert_array_equal(curves["mean"], [[20, 0.5], [30, 0.25]])
+    assert curves["exported"][0, 0] == 20 and set(curves) == {"short", "mean", "exported"}
+
+
+values = st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=1, max_size=9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(values, st.integers(0, 6))
+def test_smooth_is_the_mean_of_the_lines_that_are_there(curve, width):
+    """As far as half of `width` to either side."""
+    given_values = np.array([np.nan if x is None else x for x in curve])
+    for i, got in enumerate(plots.smooth(given_values, width)):
+        near = [x for x in curve[max(0, i - width // 2) : i + width // 2 + 1] if x is not None]
+        np.testing.assert_allclose(got, sum(near) / len(near) if near else np.nan, atol=1e-12)
+
+
+def test_the_mean_of_curves_leaves_out_what_is_not_there():
+    curves = [plots.series([line(i) for i in range(3)], name, "late_return") for name in LATE]
+    np.testing.assert_allclose(plots.mean_of_curves(curves), [0.0, 1.5, 1.75])
+    none = plots.mean_of_curves([np.array([np.nan]), np.array([np.nan])])
+    assert np.isnan(none).all()
+
+
+def test_runs_are_laid_over_each_other_by_name(tmp_path, saved, monkeypatch):
+    runs = [make_run(tmp_path / name, [line(i) for i in range(3)]) for name in ("one", "two")]
+    arguments = ["x", str(tmp_path / "both.png"), f"float32={runs[0]}", f"other={runs[1]}"]
+    monkeypatch.setattr("sys.argv", arguments)
+    overlay_runs.main()
+    axis = saved["both.png"].axes[0]
+    assert [drawn.get_label() for drawn in axis.lines] == ["float32", "other"]
+    np.testing.assert_allclose(axis.lines[1].get_xydata(), [[10, 0.0], [20, 1.5], [30, 1.75]])
+    plt.close(saved["both.png"])
+
+
+def test_a_run_is_told_in_a_few_lines(tmp_path, monkeypatch, capsys):
+    """Lines of meta-steps 10 to 30: two share the first 20 meta-steps, and none is in 21 to 25."""
+    run = make_run(tmp_path / "run", [line(0), validated(1, 0.5, 20), validated(2, 0.25, 20)])
+    monkeypatch.setattr("sys.argv", ["x", str(run), "--every", "20"])
+    curve_script.main()
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["meta_step"], first["interactions"], first["gradient_norm"]) == (20, 200, 1.0)
+    assert first["policy_entropy"] == dict.fromkeys(LATE, 0.05)
+    assert first["prediction_information"] == dict.fromkeys(LATE, 0.5)
+    assert (first["validation"], second["validation"]) == (0.5, 0.25)
+    # Chains are worth -1 to 1 and 0 by chance: .5 of short's -1 is 0, as returns are clipped.
+    assert first["late_normalised"]["short"] == 0.0
+    assert first["late_normalised"]["distractor"] == pytest.approx(0.5, abs=0.01)
+    assert second["late_normalised"]["distractor"] is None
+    monkeypatch.setattr("sys.argv", ["x", str(run), "--every", "5"])
+    curve_script.main()
+    told = [json.loads(x)["meta_step"] for x in capsys.readouterr().out.splitlines()]
+    assert told == [10, 20, 30]

@@ -1,0 +1,105 @@
+"""A run's files: rules and where they come from, log lines, TensorBoard's scalars, a full disk."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_event_log import read_events
+from tiny import TINY
+
+from lpg.files.storage import load_rule
+from metatrain.records.run_directory import RunDirectory, RunDirectoryError
+from metatrain.selection import chosen, nothing_selected
+
+RECORD = {
+    "meta_step": 3, "skipped": 1, "gradient_norm": None,
+    "loss": {"total": 0.5, "policy_entropy": None},
+    "environments": {"short": {"return": 0.25, "late_return": None, "bandit": [0.5], "lives": 2}},
+    "return": {"short": 0.25},
+    "validation": {"score": 0.75, "environments": {"short": {"return": 1.5, "return_by_arm": [1]}}},
+}  # fmt: skip
+
+
+def etas(count):
+    like = jax.eval_shape(TINY.rule.init, jax.random.key(0))
+    return [
+        jax.tree.map(lambda x, i=i: jnp.asarray(np.full(x.shape, 0.1 * i, np.float32)), like)
+        for i in range(count)
+    ]
+
+
+def assert_is(path, eta, meta_step):
+    """The file holds eta as others read it, and says how it came to be."""
+    file, published = load_rule(path), TINY.rule.publish(eta)
+    for a, b in zip(jax.tree.leaves(file.params), jax.tree.leaves(published), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert file.provenance["meta_step"] == meta_step
+    assert file.provenance["interactions"] == meta_step * 8 * 4 * 5 * 2
+    assert file.provenance["config"] == TINY.as_json()
+    return file.provenance
+
+
+def test_the_exported_rule_is_the_best_validated_and_the_last_lies_beside_it(tmp_path):
+    average, last = etas(2)
+    directory = RunDirectory(tmp_path, TINY)
+    selection = nothing_selected(average)
+    directory.save_rules(selection, last, 5)
+    assert assert_is(tmp_path / "rule.safetensors", last, 5)["validation_score"] is None
+    selection = chosen(selection, jnp.float32(0.5), jnp.int32(4))
+    directory.save_rules(selection, last, 6)
+    assert assert_is(tmp_path / "rule.safetensors", average, 4)["validation_score"] == 0.5
+    assert "validation_score" not in assert_is(tmp_path / "rule_last.safetensors", last, 6)
+
+
+def test_a_line_is_the_same_in_json_and_in_tensorboard_but_for_what_is_no_scalar(tmp_path):
+    directory = RunDirectory(tmp_path, TINY)
+    directory.open_logs(0)
+    directory.log(RECORD)
+    directory.log(RECORD | {"meta_step": 4})
+    directory.close()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [RECORD, RECORD | {"meta_step": 4}]
+    events = [e for e in read_events(tmp_path / "tensorboard") if e.summary.value]
+    told = [(e.step, e.summary.value[0].tag, e.summary.value[0].simple_value) for e in events]
+    assert told[: len(told) // 2] == [
+        (3, "skipped", 1.0), (3, "loss/total", 0.5), (3, "return/short", 0.25),
+        (3, "lives/short", 2.0), (3, "validation/score", 0.75), (3, "validation_return/short", 1.5),
+    ]  # fmt: skip
+    assert {step for step, *_ in told[len(told) // 2 :]} == {4}
+
+
+def test_lines_beyond_the_checkpoint_are_forgotten_in_both_logs(tmp_path):
+    directory = RunDirectory(tmp_path, TINY)
+    lines = [json.dumps({"meta_step": step}) for step in (2, 4, 6)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"meta_st']))
+    directory.open_logs(4)
+    directory.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == "\n".join([*lines[:2], ""])
+    restart = [e for e in read_events(tmp_path / "tensorboard") if e.session_log.status]
+    assert [e.step for e in restart] == [5]
+
+
+def test_a_run_goes_on_in_another_manner_but_not_as_another_run(tmp_path):
+    RunDirectory(tmp_path, TINY)
+    RunDirectory(tmp_path, replace(TINY, meta_steps=99, lifetimes_per_chunk=1, remat=True))
+    for change in ({"seed": 1}, {"gammas": (0.9,)}, {"rule": replace(TINY.rule, hidden_size=4)}):
+        with pytest.raises(RunDirectoryError, match=rf"{next(iter(change))} \(.* -> .*\)"):
+            RunDirectory(tmp_path, replace(TINY, **change))
+
+
+def test_what_cannot_be_written_is_one_sentence_and_leaves_nothing_behind(tmp_path):
+    directory, (eta,) = RunDirectory(tmp_path, TINY), etas(1)
+    for name in ("rule.safetensors", "metrics.jsonl"):
+        (tmp_path / name).mkdir()
+    for act in (
+        lambda: directory.save_rules(nothing_selected(eta), eta, 1),
+        lambda: directory.log(RECORD),
+    ):
+        with pytest.raises(RunDirectoryError, match="make room and run the same command") as caught:
+            act()
+        assert "\n" not in str(caught.value)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.json", "rule.safetensors", "metrics.jsonl"}
