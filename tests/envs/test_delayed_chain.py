@@ -14,7 +14,7 @@ from grid_harness import BATCH, SIGMAS, assert_frequency, assert_uniform
 from numpy_models import CHAINS, INDEX_CHAINS, chain_episode, chain_index
 from scipy import stats
 
-from envs.delayed_chain import DelayedChainState
+from envs.delayed_chain import DelayedChain, DelayedChainState, DistractorChain
 from envs.suite import make, stack
 
 NUM_RUNS = 2_000
@@ -188,6 +188,51 @@ def test_distractor_shows_two_relevant_bits_and_twenty_fair_independent_ones():
     # Triples of neighbouring bits: all eight patterns equally likely.
     pattern = bits[..., :3] @ np.array([1, 2, 4])
     assert stats.chisquare(np.bincount(pattern.ravel(), minlength=8)).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("kind", [DelayedChain, DistractorChain])
+@pytest.mark.parametrize("correct", [0, 1])
+def test_an_episode_by_words_drawn_beforehand(kind, correct):
+    """Lowest bits: of the first word the correct action and then the coins, of the second noise.
+
+    Of four steps in a noisy chain the first pays nothing, the middle two their coins, the last
+    the outcome, for the right action at the start and the wrong one ever after.
+    """
+    env = kind(max_length=4, min_length=4, noisy=True)
+    params = env.default_params
+    noise = [0b10, 0b1, 0xFFFFFFFF, 0, 1 << 19]
+
+    def words(bit, i):
+        return jnp.array([0xF0 | bit, noise[i]], jnp.uint32)
+
+    observation, state = env.reset_with(words(correct, 0), params)
+    assert env.right_action(state) == correct
+    rewards, ends, seen = [], [], [observation]
+    for number, coin in enumerate((1, 0, 1, 0), start=1):
+        action = correct if number == 1 else 1 - correct
+        observation, state, reward, terminated, _ = env.step_with(
+            words(coin, number), state, action, params
+        )
+        rewards.append(float(reward))
+        ends.append((bool(terminated), bool(env.is_terminated(state, params))))
+        seen.append(observation)
+        assert env.right_action(state) == correct
+    assert rewards == [0.0, -1.0, 1.0, 1.0]
+    assert ends == [(False, False)] * 3 + [(True, True)]
+    if kind is DistractorChain:
+        bits = [[(word >> i) & 1 for i in range(20)] for word in noise]
+        np.testing.assert_array_equal(np.stack(seen)[:, 2:], bits)
+
+
+def test_steps_and_resets_are_those_by_the_words_of_their_key():
+    env = DistractorChain(max_length=4, noisy=True)
+    params, key = env.default_params, jax.random.key(0)
+    pairs = [(env.reset_env(key, params), env.reset_with(env.draw_reset(key), params))]
+    state = pairs[0][0][1].replace(time=jnp.int32(1))
+    by_key = env.step_env(key, state, 0, params)
+    pairs.append((by_key, env.step_with(env.draw_step(key), state, 0, params)))
+    for a, b in pairs:
+        jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 @pytest.mark.parametrize("name", CHAINS)

@@ -11,6 +11,8 @@ from envs.suite import SUITE, normalised_return
 from scripts.compute_reference_returns import (
     TARGET,
     Instance,
+    after_respawn,
+    best_of_moves,
     best_return,
     greedy_policy,
     render,
@@ -48,6 +50,50 @@ def test_a_passage_blocked_by_a_penalty_is_paid_with_nine_actions_only():
     )
     assert best_return(instance, 9) == pytest.approx(2 / 3, abs=1e-12)
     assert best_return(instance, 18) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_the_best_of_moves_is_the_largest_free_neighbour():
+    """Around walls and edges, with an axis for an object; walls' own values never count."""
+    rng = np.random.default_rng(0)
+    values, wall = rng.normal(size=(4, 5, 2)), rng.random((4, 5)) < 0.3
+    kept = values.copy()
+    values[wall] = 100.0
+    found = best_of_moves(values, wall)
+    for row, column in np.argwhere(~wall):
+        near = [
+            kept[r, c]
+            for r in range(max(row - 1, 0), min(row + 2, 4))
+            for c in range(max(column - 1, 0), min(column + 2, 5))
+            if not wall[r, c]
+        ]
+        np.testing.assert_array_equal(found[row, column], np.max(near, axis=0))
+    assert (values[wall] == 100.0).all()  # who asked keeps their own
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_absent_object_comes_back_with_its_chance_and_a_present_one_stays(index):
+    values = np.random.default_rng(1).normal(size=(2, 3, 2, 2))
+    found = after_respawn(values, index, 0.25)
+    for there in itertools.product((0, 1), repeat=2):
+        back = tuple(1 if i == index else x for i, x in enumerate(there))
+        mean = 0.75 * values[:, :, *there] + 0.25 * values[:, :, *back]
+        np.testing.assert_allclose(found[:, :, *there], mean, rtol=1e-12)
+    np.testing.assert_array_equal(after_respawn(values, index, 0.0), values)
+
+
+def test_sampled_instances_have_their_objects_on_free_cells_each_on_its_own():
+    spec = SUITE["longer_horizon"].spec
+    grid, rng = GRIDS["longer_horizon"], np.random.default_rng(2)
+    seen = set()
+    for _ in range(50):
+        instance = sample_instance(spec, rng)
+        assert len(set(instance.cells)) == 7
+        assert all(grid.is_free(*cell) for cell in instance.cells)
+        seen.update(instance.cells)
+    numbers = zip(instance.reward, instance.p_terminate, instance.p_respawn, strict=True)
+    assert list(numbers) == [o[:3] for o in grid.objects]
+    assert instance.max_steps == grid.max_steps
+    assert len(seen) == 7 * 9 - 7  # a cell is missed with probability (1 - 1/8)^50 < 0.002
 
 
 def brute_force(grid: Grid, cells: list[int], num_actions: int) -> float:

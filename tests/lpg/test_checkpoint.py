@@ -127,3 +127,31 @@ def test_leaves_by_their_paths_for_whoever_knows_no_state(tmp_path):
     with pytest.raises(CheckpointError, match="Checkpoint 2 of .* is damaged"):
         newest_leaves(tmp_path)
     assert not (tmp_path / "damaged").exists()  # nothing is moved
+
+
+def test_taken_up_again_a_damaged_run_is_one_checkpoint_back_for_good(tmp_path):
+    """The damaged one is out of the way: the next save of that step is not in its place."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, make_state(1))
+    checkpoints.save(2, make_state(2))
+    damage(tmp_path / "checkpoints" / "2", "flip")
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.restore_newest(jax.eval_shape(make_state))
+    checkpoints.save(2, make_state(20))
+    again = restored_from(tmp_path)
+    assert again is not None and (again.step, again.damaged) == (2, ())
+    assert words(again.state) == words(make_state(20))
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
+    """One byte less than the leaves need."""
+    checkpoints = Checkpoints(tmp_path)
+    needed = sum(len(data) for *_, data in words(make_state()))
+    usage = type("Usage", (), {"free": needed - 1})
+    monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(CheckpointError, match=r"Checkpoint 1 .* \(the disk is full\)"):
+        checkpoints.save(1, make_state())
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    usage.free = needed
+    checkpoints.save(1, make_state())
+    assert (tmp_path / "checkpoints" / "1" / checkpoint_module.MANIFEST).exists()

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr, softmax
 
 from lpg.losses.kl_divergence import kl_divergence, kl_gradient
@@ -97,6 +99,25 @@ def test_gradient_of_the_gradient_is_that_of_the_loss():
         got = jax.grad(outer, argnums=argument)(kl_divergence, logits, target)
         expected = jax.grad(outer, argnums=argument)(plain, logits, target)
         np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+BOTH = jax.jit(lambda *x: (kl_divergence(*x), kl_gradient(*x)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1_000), st.floats(-30, 30), st.floats(-30, 30))
+def test_only_distributions_count_and_a_gradient_pulls_between_their_components(seed, a, b):
+    """Neither divergence nor gradient sees what a softmax does not; no component gains alone."""
+    logits, target = (jnp.float32(x) for x in draws(seed, seed + 1))
+    value, gradient = BOTH(logits, target)
+    shifted = BOTH(logits + jnp.float32(a), target + jnp.float32(b))
+    np.testing.assert_allclose(shifted[0], value, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(shifted[1], gradient, rtol=1e-4, atol=1e-4)
+    assert (value > 0).all()
+    np.testing.assert_allclose(gradient.sum(-1), 0.0, atol=1e-5)
+    same = BOTH(logits, logits + jnp.float32(b))
+    for x in same:
+        np.testing.assert_allclose(x, 0.0, atol=1e-4)
 
 
 def test_far_apart_distributions_stay_finite():

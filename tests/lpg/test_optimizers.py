@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from lpg.optimizers import apply_direction, make_optimizer, scale_by_adam_constant_root
+from lpg.optimizers import SGD, apply_direction, make_optimizer, scale_by_adam_constant_root
 
 B1, B2, EPS = 0.9, 0.999, 1e-8
 PARAMS = {"w": jnp.zeros((2, 3)), "b": jnp.zeros((3,))}
@@ -97,3 +98,22 @@ def test_sgd_is_the_gradient_and_steps_go_downhill():
     direction, _ = optimizer.update(gradients(0), optimizer.init(PARAMS))
     moved = apply_direction(PARAMS, direction, jnp.float32(20.0))
     np.testing.assert_allclose(moved["w"], -20.0 * gradients(0)["w"])
+
+
+def test_an_optimiser_that_is_not_table_3s_is_refused_and_plain_descent_is_known_by_sight():
+    assert make_optimizer("sgd") is SGD
+    # Past the tests' own check of types, which a user does not have.
+    with pytest.raises(ValueError, match="Unknown optimiser 'rmsprop'; known are 'sgd' and 'adam'"):
+        make_optimizer.__wrapped__("rmsprop")
+
+
+def test_each_life_steps_by_its_own_rate_and_parameters_keep_their_type():
+    params = {"w": jnp.ones((3, 2)), "narrow": jnp.ones((3, 2), jnp.bfloat16)}
+    direction = jax.tree.map(lambda x: 2 * x, params)
+    rates = jnp.array([0.0, 0.5, -1.0])
+    moved = jax.vmap(apply_direction)(params, direction, rates)
+    assert {name: x.dtype for name, x in moved.items()} == {
+        "w": jnp.float32, "narrow": jnp.bfloat16,
+    }  # fmt: skip
+    for leaf in moved.values():
+        np.testing.assert_array_equal(leaf.astype(jnp.float32), [[1, 1], [0, 0], [3, 3]])

@@ -96,3 +96,28 @@ def test_nothing_after_an_episodes_end_enters(lam):
     np.testing.assert_array_equal(a[:3], b[:3])
     np.testing.assert_array_equal(a[2], reward[2])  # the last step pays its reward and no more
     assert not np.allclose(a[3:], b[3:])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.5, 1.0]))
+def test_rewards_that_a_value_function_explains_leave_no_advantage(seed, lam):
+    """r_t = V(s_t) - discount_t V(s_{t+1}), which is Bellman's equation, for every lambda."""
+    _, discount, value = draw(seed)
+    reward = value[:-1] - discount * value[1:]
+    lam = jnp.float32(lam)
+    np.testing.assert_allclose(ADVANTAGE(reward, discount, value, lam), 0.0, atol=1e-5)
+
+
+def test_at_lambda_1_a_trajectory_may_be_cut_where_its_return_is_known():
+    """The first steps with G in place of V; with any other lambda V counts before it."""
+    reward, discount, value = draw(4)
+    for lam, same in ((1.0, True), (0.5, False)):
+        whole = np.asarray(RETURNS(reward, discount, value, jnp.float32(lam)))
+        known = value.copy()
+        known[3] = whole[3]
+        padded = [np.concatenate([x[:3], np.zeros((2, B), np.float32)]) for x in (reward, discount)]
+        # Two steps that only carry G back to where the cut is.
+        padded[1][3:] = 1.0
+        known[4:] = whole[3]
+        cut = RETURNS(*padded, known, jnp.float32(lam))
+        assert np.allclose(cut[:3], whole[:3], atol=1e-5) is same

@@ -126,3 +126,38 @@ def test_foreign_architecture_is_one_sentence():
         LPG.from_architecture({"rule": "other"})
     with pytest.raises(ValueError, match="not one this version knows"):
         LPG.from_architecture(json.loads('{"rule": "lpg", "colour": 3}'))
+
+
+def test_a_path_is_preferred_to_a_shipped_name_only_where_it_leads_somewhere(
+    path, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert load_rule("lpg-tabular").provenance != {"meta_step": 3}
+    path.rename("lpg-tabular")  # a file without a suffix
+    assert load_rule("lpg-tabular").provenance == {"meta_step": 3}
+    refused("./no-such-rule/lpg-tabular", "Cannot read")
+    refused("no-such-rule.safetensors", "Cannot read")
+
+
+def test_what_is_written_is_for_all_to_read_and_replaces_what_was_there(tmp_path):
+    """mkstemp's own mode would keep a rule from colleagues."""
+    target = tmp_path / "note"
+    for data in (b"first, and longer", b"second"):
+        storage.write_atomically(target, data)
+        assert target.read_bytes() == data
+        assert target.stat().st_mode & 0o777 == 0o644
+    assert [f.name for f in tmp_path.iterdir()] == ["note"]
+
+
+def test_nowhere_to_write_is_an_os_error_that_leaves_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        storage.write_atomically(tmp_path / "absent" / "note", b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_changed_by_hand_does_not_match_its_checksum(path):
+    """Of the same length, so that the format itself stays intact."""
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'meta_step\\": 3', b'meta_step\\": 9'))
+    assert path.read_bytes() != data
+    refused(path, "does not match its checksum")
