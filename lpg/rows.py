@@ -17,7 +17,7 @@ def lives_to_rows(x: Array) -> Array:
 
 def rows_to_lives(x: Array, num_lives: int) -> Array:
     """[T, L * B, ...] to [L, T, B, ...]."""
-    x = x.reshape((x.shape[0], num_lives, -1, *x.shape[2:]))
+    x = x.reshape((x.shape[0], num_lives, x.shape[1] // num_lives, *x.shape[2:]))
     return jnp.moveaxis(x, 1, 0)
 
 

@@ -17,7 +17,7 @@ _COUNTS = ("num_envs", "num_steps", "num_updates", "meta_steps", "max_skipped", 
 _COUNTS += ("validate_every", "validation_seeds", "validation_updates")
 _COUNTS += ("lifetimes_per_chunk", "longest_lifetime")
 _POSITIVE = ("meta_learning_rate", "meta_adam_epsilon", "max_grad_norm", "max_share")
-_POSITIVE += ("bandit_temperature", "lifetime_scale")
+_POSITIVE += ("bandit_temperature", "lifetime_scale", "critic_learning_rate", "critic_table_step")
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,11 @@ class MetaTrainConfig:
             )
         if not 0 <= self.reward_free_share < 1:
             raise ValueError(f"reward_free_share must lie in [0, 1), got {self.reward_free_share}.")
-        if not 0 <= self.average_decay < 1:
-            raise ValueError(f"average_decay must lie in [0, 1), got {self.average_decay}.")
+        for name in ("average_decay", "advantage_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
+        if not 0 <= self.gae_lambda <= 1:
+            raise ValueError(f"gae_lambda must lie in [0, 1], got {self.gae_lambda}.")
         if not self.gammas or not all(0 <= g < 1 for g in self.gammas):
             raise ValueError(f"gammas must lie in [0, 1), got {self.gammas}.")
         if not self.policy_entropy_costs:

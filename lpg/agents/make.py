@@ -8,6 +8,8 @@ from lpg.agents.table import TableAgent
 from lpg.heads import Heads
 from lpg.precision import Precision
 
+LAYERS = "[1-9][0-9]*(?:-[1-9][0-9]*)*"  # units of one layer after the other
+
 
 def make_agent(
     architecture: str,
@@ -27,7 +29,7 @@ def make_agent(
         if num_states < 1:
             raise ValueError("A table agent needs integer observations with at least one state.")
         return TableAgent(heads, num_states)
-    match = re.fullmatch(r"(?:C\(([\d-]+)\)-)?D\(([\d-]+)\)", architecture)
+    match = re.fullmatch(f"(?:C\\(({LAYERS})\\)-)?D\\(({LAYERS})\\)", architecture)
     if not match:
         raise ValueError(
             f"Unknown agent {architecture!r}; write 'table', 'D(32)' or 'C(16)-D(32)'."

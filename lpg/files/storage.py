@@ -63,9 +63,9 @@ def load_rule(path_or_name: str | Path) -> RuleFile:
     path = _resolve(str(path_or_name))
     data = _read(path)
     try:
-        metadata = _header(data).get("__metadata__", {})
+        metadata = _object(_object(_header(data)).get("__metadata__", {}))
         tensors = load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RuleFileError(
             f"{path} is damaged or not a safetensors file; take an intact copy of the rule."
         ) from error
@@ -83,11 +83,14 @@ def load_rule(path_or_name: str | Path) -> RuleFile:
             f"{path} does not match its checksum, so it was damaged; take an intact copy."
         )
     _check_tensors(tensors, str(path))
-    return RuleFile(
-        params=_unflatten(tensors),
-        architecture=json.loads(metadata["architecture"]),
-        provenance=json.loads(metadata["provenance"]),
-    )
+    try:
+        architecture, provenance = (_object(metadata[k]) for k in ("architecture", "provenance"))
+        return RuleFile(_unflatten(tensors), architecture, provenance)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RuleFileError(
+            f"{path} is a safetensors file but no rule's ({error}); give a file that metatrain "
+            "wrote."
+        ) from error
 
 
 def shipped_rules() -> tuple[str, ...]:
@@ -125,9 +128,17 @@ def _header(data: bytes) -> dict[str, Any]:
     return json.loads(data[8 : 8 + size])
 
 
+def _object(x: Any) -> dict[str, Any]:
+    """A JSON object, of its text where that is given."""
+    found = json.loads(x) if isinstance(x, str) else x
+    if not isinstance(found, dict):
+        raise ValueError(f"{x!r:.40} is no JSON object")
+    return found
+
+
 def _resolve(path_or_name: str) -> Path:
     path = Path(path_or_name)
-    if path.suffix or path.exists() or len(path.parts) != 1:
+    if path.suffix or path.is_file() or len(path.parts) != 1:
         return path
     if path_or_name not in shipped_rules():
         raise RuleFileError(
@@ -192,5 +203,7 @@ def _unflatten(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
         node = nested
         for parent in parents:
             node = node.setdefault(parent, {})
+        if not isinstance(node, dict) or leaf in node:
+            raise ValueError(f"{name} is a tensor and holds others")
         node[leaf] = x
     return nested

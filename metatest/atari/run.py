@@ -60,9 +60,12 @@ class AtariOptions:
     settings: AtariSettings = field(default_factory=AtariSettings)
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "num_steps", "log_every", "checkpoint_every", "frames"):
+        counts = ("seeds", "num_steps", "log_every", "checkpoint_every", "frames")
+        for name in (*counts, "selection_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Atari's {name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.gamma < 1:
+            raise ValueError(f"Atari's gamma must lie in [0, 1), got {self.gamma}.")
         if not self.learning_rates or not self.prediction_costs:
             raise ValueError("Atari needs at least one learning rate and one alpha_y.")
 

@@ -113,10 +113,11 @@ class Player:
         self._key = jax.random.fold_in(state.key, state.update)
         self._calls = 0
 
-    def follow(self, state: AtariState) -> None:
-        """Act by the parameters of `state` from here on, with draws that go with its update."""
+    def follow(self, state: AtariState, update: Int[Array, ""]) -> None:
+        """Act by the parameters of `state` from here on, with draws that go with what they are for,
+        the update after `update`: the same parameters may play for two of them."""
         self._params = state.learner.agent.params
-        self._key = jax.random.fold_in(state.key, state.update)
+        self._key = jax.random.fold_in(state.key, update)
         self._calls = 0
 
     def __call__(self, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +140,7 @@ def play_and_learn(
     rewards, episodes = [], []
     before = state  # whose parameters play: one update behind while the newest is in the making
     for _ in range(num_updates):
-        player.follow(before)
+        player.follow(before, state.update)
         before = state
         trajectories = list(state.kept)
         while len(trajectories) < programs.learner.num_trajectories:

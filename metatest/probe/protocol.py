@@ -47,6 +47,9 @@ class ProbeProtocol:
         for name in ("lives", "arm_lives"):
             if (count := getattr(self, name)) < 2:
                 raise ValueError(f"{name} must be at least 2 (short and long), got {count}.")
+        for name in ("sparse_lives", "reward_free_lives"):
+            if (count := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}.")
         for name in ("updates", "sparse_updates", "reward_free_updates"):
             if (count := getattr(self, name)) < 1 or count % CHUNKS:
                 raise ValueError(f"{name} must be a positive multiple of {CHUNKS}, got {count}.")

@@ -45,9 +45,11 @@ def series(records: list[dict[str, Any]], name: str, field: str) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """Centred mean over `width` log lines, of those that are there."""
-    padded = np.pad(values, width // 2, constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * (width // 2) + 1)
+    """Centred mean over `width` log lines, at least one, of those that are there."""
+    width = max(1, width)
+    ends = width // 2, (width - 1) // 2
+    padded = np.pad(values, ends, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width)
     present = ~np.isnan(windows)
     total = np.where(present, windows, 0.0).sum(axis=1)
     return np.where(present.any(axis=1), total / np.maximum(present.sum(axis=1), 1), np.nan)
@@ -65,7 +67,9 @@ def draw_returns(records: list[dict[str, Any]], path: Path) -> None:
     """Late-life return, normalised from random (0) to best (1): environments thin, mean thick."""
     names = list(records[0]["environments"])
     families = [f for f in FAMILIES if any(SUITE[n].family == f for n in names if n in SUITE)]
-    figure, axes = plt.subplots(1, max(1, len(families)), figsize=(5 * len(families), 4))
+    if not families:
+        return  # worlds of the user's own have no reference to be normalised by
+    figure, axes = plt.subplots(1, len(families), figsize=(5 * len(families), 4))
     steps = [record["meta_step"] for record in records]
     width = max(1, len(records) // 8)
     for axis, family in zip(np.atleast_1d(axes), families, strict=True):
@@ -104,16 +108,17 @@ def draw_bandit(records: list[dict[str, Any]], path: Path) -> None:
 
 def draw_loss(records: list[dict[str, Any]], path: Path) -> None:
     """The outer loss's parts and the meta-gradient's norm."""
-    figure, axes = plt.subplots(2, 4, figsize=(14, 6))
+    parts = {name: [r["loss"][name] for r in records] for name in records[-1]["loss"]}
+    parts["meta-gradient norm"] = [r["gradient_norm"] for r in records]
+    parts["skipped meta-gradients (total)"] = np.cumsum([r["skipped"] for r in records]).tolist()
+    columns = -(-len(parts) // 2)
+    figure, axes = plt.subplots(2, columns, figsize=(3.5 * columns, 6))
+    for axis in axes.flat[len(parts) :]:
+        axis.set_axis_off()
     steps = [record["meta_step"] for record in records]
-    for axis, name in zip(axes.flat[:6], records[-1]["loss"], strict=False):
-        axis.plot(steps, [np.nan if (v := r["loss"][name]) is None else v for r in records])
+    for axis, (name, values) in zip(axes.flat, parts.items(), strict=False):
+        axis.plot(steps, [np.nan if v is None else v for v in values])
         axis.set(title=name, xlabel="meta-step")
-    norm = [np.nan if (v := r["gradient_norm"]) is None else v for r in records]
-    axes.flat[6].plot(steps, norm)
-    axes.flat[6].set(title="meta-gradient norm", xlabel="meta-step")
-    axes.flat[7].plot(steps, np.cumsum([r["skipped"] for r in records]))
-    axes.flat[7].set(title="skipped meta-gradients (total)", xlabel="meta-step")
     _save(figure, path)
 
 

@@ -78,7 +78,11 @@ def test_a_state_seen_twice_is_moved_by_both_sights_and_one_not_seen_by_none():
     np.testing.assert_array_equal(step[2], table[2])
 
 
-@pytest.mark.parametrize("name", ["D(5", "D()", "C(16)", "d(5)", "D(5)-D(4)", " D(5)", "Table", ""])
+NO_NAMES = ["D(5", "D()", "C(16)", "d(5)", "D(5)-D(4)", " D(5)", "Table", ""]
+NO_NAMES += ["D(-)", "D(3--2)", "D(0)", "C(0)-D(3)", "D(\u0663)"]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
 def test_what_is_not_in_table_3s_notation_is_refused(name):
     with pytest.raises(ValueError, match="Unknown agent"):
         make_agent(name, HEADS, num_states=4, observation_shape=(2, 3))

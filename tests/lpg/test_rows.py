@@ -37,3 +37,8 @@ def test_inputs_keep_to_their_rows_together():
     np.testing.assert_array_equal(rows.prediction[3, :, 4], expected)
     assert rows.prediction.shape == (steps + 1, lives * envs, 5)
     assert rows.value.shape == (steps + 1, lives * envs, 0)
+
+
+def test_targets_of_no_width_go_back_too():
+    x = np.zeros((4, 6, 0), np.float32)
+    assert rows_to_lives(jnp.asarray(x), 3).shape == (3, 4, 2, 0)

@@ -85,6 +85,37 @@ def test_refusals(path, tmp_path, params, monkeypatch):
     refused(path, "more than the 10")
 
 
+@pytest.mark.parametrize("header", ["[]", "null", "3", '{"__metadata__": null}', "[" * 100_000])
+def test_a_header_that_is_no_object_is_refused(path, header):
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    refused(path, "damaged or not a safetensors|is a safetensors file but not a rule")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "names", "message"),
+    [
+        (None, ["w"], "no rule's"),
+        ("not JSON", ["w"], "no rule's"),
+        ('["lpg"]', ["w"], r"\['lpg'\] is no JSON object|no JSON object"),
+        ("{}", ["a", "a.b"], "is a tensor and holds others"),
+        ("{}", ["a.b", "a.b.c"], "is a tensor and holds others"),
+    ],
+)
+def test_a_forged_file_with_the_right_checksum_is_refused(path, architecture, names, message):
+    metadata = {"format": storage.FORMAT, "format_version": storage.VERSION, "provenance": "{}"}
+    metadata |= {} if architecture is None else {"architecture": architecture}
+    arrays = {name: np.ones(2, np.float32) for name in names}
+    metadata["sha256"] = storage._digest(arrays, metadata)
+    save_file(arrays, path, metadata)
+    refused(path, message)
+
+
+def test_a_directory_does_not_hide_a_shipped_rule(tmp_path, monkeypatch):
+    (tmp_path / "lpg-15").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_rule("lpg-15").architecture["rule"] == "lpg"
+
+
 def test_unknown_name_lists_the_shipped_rules():
     assert "lpg-tabular" in shipped_rules()
     with pytest.raises(RuleFileError, match="lpg-tabular"):

@@ -99,13 +99,21 @@ def test_draws_go_with_the_update_and_differ_from_call_to_call():
     """So that a run that is taken up again draws as the one that went on would have."""
     screen, planted = np.zeros((2, 4, 84, 84), np.uint8), programs(FrozenRule(A2C(), ()))
     player = Player(planted, state_at(3))
-    for state in (None, state_at(4), state_at(3)):
+    for state, update in ((None, 3), (state_at(3), 4), (state_at(4), 3)):
         if state is not None:
-            player.follow(state)
+            player.follow(state, jnp.int32(update))
         player(screen), player(screen)
     keys = [key for _, key in planted.acted]
     assert keys[:2] == keys[4:] and len(set(keys)) == 4
-    assert [params for params, _ in planted.acted] == [3, 3, 4, 4, 3, 3]
+    assert [params for params, _ in planted.acted] == [3, 3, 3, 3, 4, 4]
+
+
+def test_no_two_rollouts_are_played_with_the_same_draws():
+    """The first two of an interval have the same parameters."""
+    planted, env = programs(FrozenRule(A2C(), ())), Silent("pong", AtariSettings(2), 0)
+    play_and_learn(planted, state_at(5), env, 4, 3)
+    keys = [key for _, key in planted.acted]
+    assert len(keys) == 12 and len(set(keys)) == 12
 
 
 class Filmed(Silent):

@@ -16,7 +16,15 @@ from envs.suite import SUITE
 from metatrain.records import plots
 
 LATE = {"short": [-1.0, None, 0.5], "distractor": [0.0, 1.0, None], "dense": [1.0, 2.0, 3.0]}
-LOSS = ("total", "policy_gradient", "policy_entropy", "prediction_entropy", "a_square", "b_square")
+LOSS = (
+    "total",
+    "policy_gradient",
+    "policy_entropy",
+    "prediction_entropy",
+    "a_square",
+    "b_square",
+    "c_square",
+)
 
 
 def environment(late, i):
@@ -74,7 +82,8 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path, saved):
     np.testing.assert_array_equal(
         bandit.axes[1].images[0].get_array(), [[0.0, 0.25, 0.5], [1.0, 0.75, 0.5]]
     )
-    norm, skipped = (loss.axes[i].lines[0].get_ydata() for i in (6, 7))
+    assert [axis.get_title() for axis in loss.axes[:7]] == list(LOSS)
+    norm, skipped = (loss.axes[i].lines[0].get_ydata() for i in (7, 8))
     np.testing.assert_array_equal(norm, [1.0, np.nan, 3.0])
     np.testing.assert_array_equal(skipped, [0, 2, 3])
     assert not plt.get_fignums()
@@ -94,12 +103,12 @@ values = st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=1, max_size=9
 
 
 @settings(max_examples=25, deadline=None)
-@given(values, st.integers(0, 6))
+@given(values, st.integers(1, 6))
 def test_smooth_is_the_mean_of_the_lines_that_are_there(curve, width):
-    """As far as half of `width` to either side."""
+    """`width` of them; of an even number one more lies before than after."""
     given_values = np.array([np.nan if x is None else x for x in curve])
     for i, got in enumerate(plots.smooth(given_values, width)):
-        near = [x for x in curve[max(0, i - width // 2) : i + width // 2 + 1] if x is not None]
+        near = [x for x in curve[max(0, i - width // 2) : i + (width + 1) // 2] if x is not None]
         np.testing.assert_allclose(got, sum(near) / len(near) if near else np.nan, atol=1e-12)
 
 
