@@ -5,9 +5,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float
 
-from lpg.heads import AgentOutputs, Heads, mask_logits, split_heads
+from lpg.heads import AgentOutputs, Heads, mask_outputs, split_heads
 
 AgentParams = Any  # theta
+Condition = Float[Array, "c"] | None  # what the network is told besides observations
 VectorLoss = Callable[[Array], Array]  # of the output vectors [*batch, heads.total], a scalar
 
 
@@ -38,11 +39,12 @@ class Agent(Protocol):
         """Fresh parameters; `num_states` is the instance's own number of states, for tables."""
         ...
 
-    def apply(self, params: AgentParams, observation: Array) -> Array:
-        """Vectors [*batch, heads.total] on observations with any leading axes."""
+    def apply(self, params: AgentParams, observation: Array, condition: Condition = None) -> Array:
+        """Vectors [*batch, heads.total] on observations with any leading axes; `condition` is given
+        where `heads.condition` asks for it."""
         ...
 
-    def acting(self, params: AgentParams) -> Callable[[Array], Array]:
+    def acting(self, params: AgentParams, condition: Condition = None) -> Callable[[Array], Array]:
         """`apply` for many calls with the same parameters; not to be differentiated."""
         ...
 
@@ -66,19 +68,26 @@ class Body(NamedTuple):
 
     agent: Agent
     action_mask: Bool[Array, "A"]
+    condition: Condition = None
+
+    def vector(self, params: AgentParams, observation: Array) -> Array:
+        """The agent's vectors, told what it is to be told."""
+        if self.condition is None:
+            return self.agent.apply(params, observation)
+        return self.agent.apply(params, observation, self.condition)
 
     def outputs_of(self, vector: Array) -> AgentOutputs:
         """What the agent's vectors say in this world."""
-        outputs = split_heads(self.agent.heads, vector)
-        return outputs._replace(logits=mask_logits(outputs.logits, self.action_mask))
+        return mask_outputs(split_heads(self.agent.heads, vector), self.action_mask)
 
     def outputs(self, params: AgentParams, observation: Array) -> AgentOutputs:
         """Outputs with the leading axes of `observation`."""
-        return self.outputs_of(self.agent.apply(params, observation))
+        return self.outputs_of(self.vector(params, observation))
 
     def acting(self, params: AgentParams) -> Callable[[Array], AgentOutputs]:
         """`outputs` for many calls with the same parameters; not to be differentiated."""
-        act = self.agent.acting(params)
+        told = () if self.condition is None else (self.condition,)
+        act = self.agent.acting(params, *told)
         return lambda observation: self.outputs_of(act(observation))
 
     def read(self, params: AgentParams, observation: Array) -> tuple[AgentOutputs, AgentParams]:

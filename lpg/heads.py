@@ -12,12 +12,21 @@ class Heads(NamedTuple):
 
     logits: int  # A, one per action
     prediction: int = 0  # m, logits of the prediction vector y
-    value: int = 0  # 1 where the rule wants a scalar value V(s)
+    value: int = 0  # scalars beside them: V(s), or quantiles of the return
+    # Dense layers of its own between the torso and these outputs; 0 is as wide as the torso ends.
+    hidden: tuple[int, ...] = ()
+    auxiliary: "tuple[Heads, ...]" = ()  # further heads on the same torso, with none of their own
+    condition: int = 0  # width of what the network is told besides the observation
+
+    @property
+    def own(self) -> int:
+        """Width of the main head's outputs."""
+        return self.logits + self.prediction + self.value
 
     @property
     def total(self) -> int:
-        """Width of the agent's output vector."""
-        return self.logits + self.prediction + self.value
+        """Width of the agent's output vector, auxiliary heads behind the main one."""
+        return self.own + sum(head.own for head in self.auxiliary)
 
 
 class AgentOutputs(NamedTuple):
@@ -26,15 +35,26 @@ class AgentOutputs(NamedTuple):
     logits: Float[Array, "*batch A"]  # masked: -1e9 for actions the environment lacks
     prediction: Float[Array, "*batch m"]  # logits of y; m = 0 where absent
     value: Float[Array, "*batch v"]  # v = 1, or 0 where absent
+    auxiliary: "tuple[AgentOutputs, ...]" = ()
+
+    @property
+    def heads(self) -> "tuple[AgentOutputs, ...]":
+        """The main head, which acts, then the auxiliary ones."""
+        return (self, *self.auxiliary)
 
 
 def split_heads(heads: Heads, vector: Shaped[Array, "*batch n"]) -> AgentOutputs:
-    """Cut the agent's output vector into logits, prediction and value."""
+    """Cut the agent's output vector into logits, prediction and value, head by head."""
     first, second = heads.logits, heads.logits + heads.prediction
+    auxiliary, begin = [], heads.own
+    for head in heads.auxiliary:
+        auxiliary.append(split_heads(head, vector[..., begin : begin + head.own]))
+        begin += head.own
     return AgentOutputs(
         logits=vector[..., :first],
         prediction=vector[..., first:second],
-        value=vector[..., second:],
+        value=vector[..., second : heads.own],
+        auxiliary=tuple(auxiliary),
     )
 
 
@@ -60,3 +80,11 @@ def mask_logits(
     """Logits with invalid actions at -1e9: probability exactly 0, gradients finite."""
     mask = action_mask.reshape((1,) * (logits.ndim - 1) + action_mask.shape)
     return jnp.where(mask, logits, -1e9)
+
+
+def mask_outputs(outputs: AgentOutputs, action_mask: Bool[Array, "A"]) -> AgentOutputs:
+    """The logits of every head masked."""
+    return outputs._replace(
+        logits=mask_logits(outputs.logits, action_mask),
+        auxiliary=tuple(mask_outputs(head, action_mask) for head in outputs.auxiliary),
+    )

@@ -14,10 +14,10 @@ import optax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
-from lpg.agent import Body
+from lpg.agent import Body, Condition
 from lpg.heads import Heads
 from lpg.rows import inputs_to_rows, rows_to_lives
-from lpg.rule import Hypers, RuleInputs, RuleParams, Targets, UpdateRule, rule_inputs
+from lpg.rule import Hypers, RuleInputs, RuleParams, Targets, UpdateRule, off_policy_inputs
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_step
 
@@ -51,6 +51,10 @@ class Learner(Protocol):
         """The state of a newborn life whose agent is `agent`."""
         ...
 
+    def condition(self, state: LearnerState) -> Condition:
+        """What the acting agent is told, `heads.condition` numbers; None where that is 0."""
+        ...
+
     def learn(
         self,
         body: Body,
@@ -63,7 +67,8 @@ class Learner(Protocol):
         ...
 
     def trace(self, state: LearnerState) -> dict[str, Array]:
-        """Metaparameters in their units, scalars by name, for curves; {} where all is frozen."""
+        """Metaparameters in their units by name, scalars or one a head or quantile, for curves; {}
+        where all is frozen."""
         ...
 
 
@@ -86,6 +91,10 @@ class FrozenRule:
         del key
         return LearnerState(agent, own=())
 
+    def condition(self, state: LearnerState) -> Condition:
+        """None: the rule never changes, so there is nothing to tell."""
+        del state
+
     def learn(
         self,
         body: Body,
@@ -106,7 +115,7 @@ class FrozenRule:
     ) -> RuleInputs:
         """What the rule reads, of the agent as it is now."""
         outputs = body.outputs(state.agent.params, trajectory.observation)
-        return rule_inputs(outputs, trajectory, gamma)
+        return off_policy_inputs(outputs, trajectory, gamma)
 
     def trace(self, state: LearnerState) -> dict[str, Array]:
         """Empty: the rule never changes."""

@@ -39,6 +39,43 @@ def scale_by_adam_constant_root(
     return optax.GradientTransformation(adam.init, update)
 
 
+def clip_by_global_norm(
+    max_norm: float, differentiate: bool = False
+) -> optax.GradientTransformation:
+    """optax's clip, its factor held constant for outer gradients unless told otherwise."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        norm = optax.global_norm(updates)
+        # Where nothing is clipped the norm may be 0, and its gradient then NaN.
+        factor = jnp.where(norm < max_norm, 1.0, max_norm / jnp.maximum(norm, max_norm))
+        factor = factor if differentiate else jax.lax.stop_gradient(factor)
+        return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def impala_optimizer(
+    num_updates: int,
+    *,
+    max_norm: float = 40.0,
+    decay: float = 0.99,
+    eps: float = 0.1,
+    initial_scale: float = 1.0,
+    differentiate_clip: bool = False,
+) -> optax.GradientTransformation:
+    """RMSProp without momentum as IMPALA has it: clipped, epsilon inside the root, the accumulator
+    1 at first (TensorFlow's), the step falling linearly to 0 over `num_updates` updates.
+
+    Source: Espeholt et al. 2018, table D.1; Xu et al. 2018, Table 2.
+    """
+    return optax.chain(
+        clip_by_global_norm(max_norm, differentiate_clip),
+        optax.scale_by_rms(decay, eps, initial_scale=initial_scale, eps_in_sqrt=True),
+        optax.scale_by_schedule(optax.linear_schedule(1.0, 0.0, num_updates)),
+    )
+
+
 SGD = optax.identity()  # one object, so that an update can tell it and keep a table's step sparse
 
 

@@ -33,7 +33,10 @@ class RuleInputs(NamedTuple):
     gamma: Float[Array, "R"]
     action_prob: Float[Array, "T R"]  # pi(a_t | s_t)
     prediction: Float[Array, "T+1 R m"]  # logits of y(s_t)
-    value: Float[Array, "T+1 R v"]
+    value: Float[Array, "T+1 R v"]  # of all heads, one after the other
+    # log pi_i(a_t | s_t) - log mu(a_t | s_t) of each head i, mu the policy that acted; off-policy
+    # rules alone are told.
+    log_ratio: Float[Array, "T R n"] | None = None
 
 
 @runtime_checkable
@@ -106,3 +109,14 @@ def rule_inputs(
         prediction=outputs.prediction,
         value=outputs.value,
     )
+
+
+def off_policy_inputs(
+    outputs: AgentOutputs, trajectory: Trajectory, gamma: Float[Array, ""]
+) -> RuleInputs:
+    """`rule_inputs` for rules of many heads and rules that correct for the policy that acted."""
+    inputs = rule_inputs(outputs, trajectory, gamma)
+    log_probs = [action_log_prob(head.logits[:-1], trajectory.action) for head in outputs.heads]
+    ratios = [log_prob - trajectory.behaviour_log_prob for log_prob in log_probs]
+    value = jnp.concatenate([head.value for head in outputs.heads], axis=-1)
+    return inputs._replace(value=value, log_ratio=jnp.stack(ratios, axis=-1))

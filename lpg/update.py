@@ -41,7 +41,7 @@ def read(
         vector, params = agent.read(params, observation)
         pullback = None
     else:
-        vector, pullback = jax.vjp(lambda theta: agent.apply(theta, observation), params)
+        vector, pullback = jax.vjp(lambda theta: body.vector(theta, observation), params)
     return body.outputs_of(vector), Reading(vector, pullback), params
 
 
@@ -74,7 +74,7 @@ def agent_step(
         params = agent.step_rows(state.params, observation, loss, hypers.learning_rate)
         return state._replace(params=params)
     else:
-        grads = jax.grad(lambda theta: loss(agent.apply(theta, observation)))(state.params)
+        grads = jax.grad(lambda theta: loss(body.vector(theta, observation)))(state.params)
     direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = apply_direction(state.params, direction, hypers.learning_rate)
     return AgentState(params=params, opt_state=opt_state)

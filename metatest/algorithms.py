@@ -1,4 +1,4 @@
-"""What is compared: a learned rule, and baselines, which are rules too."""
+"""What is compared: learned rules, A2C, agents that tune themselves, learners of one's own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,6 +11,9 @@ from lpg.precision import Precision
 from lpg.rules.a2c import A2C
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import with_baseline
+from metatest.family import FAMILY, TuningOptions, of_family
+from metatest.own import imported, is_import_path
+from metatest.training import ACTOR_CRITIC, META_TRAINED, Training
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Algorithm:
 
     name: str
     learner: Learner
-    meta_trained: bool = True  # or made by hand
+    training: Training = META_TRAINED
 
 
 def a2c() -> Algorithm:
@@ -27,35 +30,65 @@ def a2c() -> Algorithm:
 
     alpha_y, which weights the loss of y, weights the value's.
     """
-    return Algorithm("a2c", FrozenRule(A2C(), ()), meta_trained=False)
+    return Algorithm("a2c", FrozenRule(A2C(), ()), ACTOR_CRITIC)
 
 
 BASELINES: dict[str, Callable[[], Algorithm]] = {"a2c": a2c}
 
 
-def choose(
-    rule: str, file: RuleFile, baselines: tuple[str, ...], baseline_head: bool, precision: Precision
-) -> list[Algorithm]:
-    """The rule in `file`, named `rule` by the user, and the baselines in their order.
+@dataclass(frozen=True)
+class AlgorithmOptions:
+    """How algorithms are made of their names."""
 
-    A baseline is a name in BASELINES or another learned rule, given as `rule` is. Raises
-    ValueError for one that is neither.
+    baseline_head: bool = False
+    precision: Precision = "auto"
+    tuning: TuningOptions = TuningOptions()
+
+
+def choose(names: tuple[str, ...], options: AlgorithmOptions) -> list[Algorithm]:
+    """The algorithms of these names, in their order.
+
+    A name is in BASELINES or in FAMILY, a rule's file or that of a shipped rule, or the
+    package.module:Name of a learner. Raises ValueError for one that is none of these.
     """
     algorithms: list[Algorithm] = []
-
-    def add(name: str, source: RuleFile) -> None:
-        learner = learned(name, source, baseline_head, precision)
+    for name in names:
         taken = {algorithm.name for algorithm in algorithms}
-        own = _named(name, str(source.architecture.get("rule")), taken)
-        algorithms.append(Algorithm(own, learner))
-
-    add(rule, file)
-    for name in baselines:
-        if name in BASELINES:
-            algorithms.append(BASELINES[name]())
-        else:
-            add(name, _baseline(name))
+        algorithms.append(_choose(name, options, taken))
     return algorithms
+
+
+def rule_file(name: str) -> RuleFile | None:
+    """The file of the learned rule called `name`; None for an algorithm that has none.
+
+    Raises RuleFileError for a file that cannot be read, ValueError for a name of nothing.
+    """
+    if name in BASELINES or of_family(name, TuningOptions()) is not None or is_import_path(name):
+        return None
+    return _file(name)
+
+
+def _choose(name: str, options: AlgorithmOptions, taken: set[str]) -> Algorithm:
+    family = of_family(name, options.tuning)
+    if name in BASELINES:
+        return BASELINES[name]()
+    if family is not None:
+        return Algorithm(name, *family)
+    if is_import_path(name):
+        return _own(name)
+    file = _file(name)
+    learner = learned(name, file, options.baseline_head, options.precision)
+    return Algorithm(_named(name, str(file.architecture.get("rule")), taken), learner)
+
+
+def _own(name: str) -> Algorithm:
+    """A learner of the user's own, trained as A2C is, or an `Algorithm` that says how."""
+    made = imported(name, "an algorithm", "a Learner or Algorithm that is built without arguments")
+    if isinstance(made, Algorithm):
+        return made
+    if not isinstance(made, Learner):
+        raise ValueError(f"{name} is no lpg.learner.Learner: it lacks some of its methods.")
+    return Algorithm(name.partition(":")[2].lower(), made, ACTOR_CRITIC)
 
 
 def learned(name: str, file: RuleFile, baseline_head: bool, precision: Precision) -> FrozenRule:
@@ -76,11 +109,14 @@ def _named(name: str, kind: str, taken: set[str]) -> str:
     return next(n for n in wanted if n not in taken)
 
 
-def _baseline(name: str) -> RuleFile:
+def _file(name: str) -> RuleFile:
     try:
         return load_rule(name)
     except RuleFileError as error:
+        if Path(name).suffix:
+            raise
+        known = ", ".join((*BASELINES, *FAMILY))
         raise ValueError(
-            f"Unknown baseline {name!r}; known are {', '.join(BASELINES)}, and rules by file or "
-            f"shipped name ({error})"
+            f"Unknown algorithm {name!r}; known are {known}, rules by file or shipped name, and "
+            f"learners of your own as package.module:Name ({error})"
         ) from error

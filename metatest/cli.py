@@ -10,16 +10,16 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
-from lpg.files.storage import RuleFile, load_rule
 from lpg.precision import Precision
 from lpg.runs.checkpoint import CheckpointError
 from lpg.runs.command import enable_compilation_cache, fail, progress
-from metatest.algorithms import Algorithm, choose
+from metatest.algorithms import Algorithm, AlgorithmOptions, choose, rule_file
 from metatest.atari.env import check_installed
 from metatest.atari.games import resolve
 from metatest.atari.run import AtariOptions, Stopped
 from metatest.atari.sweep import play_all
 from metatest.evaluate import Budget, evaluate, make_task, total_updates
+from metatest.family import TuningOptions
 from metatest.report.results import append_result
 from metatest.report.run_record import write_record
 from metatest.report.write import as_table, write_report
@@ -41,7 +41,9 @@ class Command:
     """
 
     rule: str
-    """A .safetensors file that metatrain wrote, or the name of a shipped rule (lpg-15)."""
+    """A .safetensors file that metatrain wrote, the name of a shipped rule (lpg-15), a2c, one of
+    impala, mgrl, stac, stacx, drmg and qr, which may carry options, as stac[gamma,lam], or a
+    learner of your own, as package.module:Name."""
     run_dir: Path
     """Where results.jsonl, the curves and report.html go."""
     envs: tuple[str, ...] = ()
@@ -60,9 +62,10 @@ class Command:
     """Environment steps of one agent's life, the same for every algorithm to within an update; else
     Table 3's lifetime, and 512,000 on gymnax."""
     baselines: tuple[str, ...] = ()
-    """Run beside the rule, on the same agents and as many arms: a2c, or other rules as --rule."""
+    """Run beside it for as many steps, named as --rule is."""
     num_envs: int | None = None
-    """Parallel environments per agent; else 64 (Table 2), for A2C on gymnax 8."""
+    """Parallel environments per agent; else 64 (Table 2), for A2C on gymnax 8, for agents that tune
+    themselves as --tuning has it."""
     num_steps: int = 20
     """Steps of a trajectory (Table 2: 20)."""
     gamma: float | None = None
@@ -80,6 +83,8 @@ class Command:
     """Arms of the learning rate in place of the task's own."""
     prediction_costs: tuple[float, ...] | None = None
     """Arms of alpha_y (for A2C: of the value's weight) in place of 0.1, 0.5 and 1."""
+    tuning: TuningOptions = field(default_factory=TuningOptions)
+    """IMPALA and the agents that tune themselves."""
     precision: Precision = "auto"
     """Of the rule's LSTM; auto is bfloat16 on GPU and TPU, float32 on CPU."""
     seed: int = 0
@@ -95,12 +100,12 @@ def main() -> None:
     command = tyro.cli(Command, args=arguments, prog="metatest")
     console = Console()
     try:
-        file = load_rule(command.rule)
+        file = rule_file(command.rule)
         if not command.envs and not command.atari:
             raise ValueError("Name at least one environment with --envs or game with --atari.")
         if command.steps is not None and not command.envs:
             raise ValueError("--steps is of --envs; a game's life is --atari-options.frames.")
-        algorithms = _algorithms(command, file)
+        algorithms = _algorithms(command, command.baseline_head)
         specs, games = _specs(command), resolve(command.atari)
         if games:
             check_installed()
@@ -116,7 +121,7 @@ def main() -> None:
         write_record(command.run_dir, ["metatest", *arguments], command.rule, file)
         _evaluate_all(command.run_dir, algorithms, specs, budget, console)
         if games:
-            algorithms = _algorithms(replace(command, baseline_head=True), file)
+            algorithms = _algorithms(command, baseline_head=True)
             play_all(command.run_dir, algorithms, games, command.atari_options, console)
         report = write_report(command.run_dir, [command.run_dir])
         console.print(as_table(report))
@@ -139,8 +144,12 @@ def _specs(command: Command) -> list[TaskSpec]:
     return [overrides.apply(find_task(name)) for name in command.envs]
 
 
-def _algorithms(command: Command, file: RuleFile) -> list[Algorithm]:
-    return choose(command.rule, file, command.baselines, command.baseline_head, command.precision)
+def _algorithms(command: Command, baseline_head: bool) -> list[Algorithm]:
+    tuning = command.tuning
+    if command.gamma is not None:
+        tuning = replace(tuning, gamma=command.gamma)
+    options = AlgorithmOptions(baseline_head, command.precision, tuning)
+    return choose((command.rule, *command.baselines), options)
 
 
 def _evaluate_all(

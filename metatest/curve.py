@@ -1,9 +1,11 @@
 """What lives yielded, log point by log point, and how they did in the last tenth."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from lpg.rollout import EpisodeSummary
 
 LATE = 0.1  # the last tenth of a life
 
@@ -15,6 +17,48 @@ class Curve(NamedTuple):
     reward_per_step: Float[np.ndarray, "P N"]  # means since the point before
     episode_return: Float[np.ndarray, "P N"]  # mean undiscounted; NaN where no episode finished
     diverged: Bool[np.ndarray, "N"]  # lives that ended with parameters that are not finite
+    # f64 [P, N] by name: metaparameters of learners that tune themselves, at the points
+    traces: dict[str, np.ndarray] = {}
+
+
+class Point(NamedTuple):
+    """What N lives yielded since the point before."""
+
+    updates: int
+    reward_per_step: Float[np.ndarray, "N"]
+    episode_return: Float[np.ndarray, "N"]
+    traces: dict[str, np.ndarray]
+
+
+def point(updates: int, steps: int, summary: EpisodeSummary, trace: dict[str, Any]) -> Point:
+    """Of `updates` updates, `steps` environment steps of each life; sums as means."""
+    count = np.asarray(summary.count)
+    returns = np.where(count > 0, summary.return_sum / np.maximum(count, 1), np.nan)
+    return Point(updates, np.asarray(summary.reward_sum) / steps, returns, by_name(trace))
+
+
+def as_curve(points: list[Point], diverged: Bool[np.ndarray, "N"]) -> Curve:
+    """Points in their order."""
+    return Curve(
+        updates=np.cumsum([x.updates for x in points]),
+        reward_per_step=np.stack([x.reward_per_step for x in points]),
+        episode_return=np.stack([x.episode_return for x in points]),
+        diverged=diverged,
+        traces={name: np.stack([x.traces[name] for x in points]) for name in points[0].traces},
+    )
+
+
+def by_name(trace: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Of N lives: [N] by name, where a metaparameter of several heads or quantiles, [N, n], is
+    gamma.0 to gamma.n-1."""
+    named = {}
+    for name, values in trace.items():
+        each = np.asarray(values, float)
+        if each.ndim == 1:
+            named[name] = each
+        else:
+            named |= {f"{name}.{i}": each[:, i] for i in range(each.shape[1])}
+    return named
 
 
 def late_points(curve: Curve) -> Bool[np.ndarray, "P"]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import NamedTuple
 
 import jax
@@ -12,13 +11,13 @@ from jaxtyping import Array
 
 from lpg.agents.make import make_agent
 from lpg.instance import num_states
-from lpg.optimizers import make_optimizer
 from metatest.algorithms import Algorithm
 from metatest.curve import Curve
 from metatest.report.results import Result, with_none
 from metatest.selection import Choice, choose_arm
-from metatest.tasks import META_TRAINING, TaskSpec, TrainingSettings, random_return
+from metatest.tasks import TaskSpec, TrainingSettings, random_return
 from metatest.train_agent import Task, train
+from metatest.training import Arm
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
 
@@ -51,6 +50,7 @@ class Plan(NamedTuple):
     """What a budget comes to for an algorithm on a task."""
 
     updates: int
+    steps_per_update: int
     settings: TrainingSettings
 
 
@@ -60,18 +60,18 @@ def plan(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Plan:
     Algorithms of different settings differ by at most an update's steps, by rounding to the
     nearest. Raises ValueError where a life is shorter than one update.
     """
-    settings = META_TRAINING if algorithm.meta_trained else spec.actor_critic
+    settings = algorithm.training.settings(spec)
     given = {name: getattr(budget, name) for name in TrainingSettings._fields}
     settings = settings._replace(**{name: x for name, x in given.items() if x is not None})
     steps = spec.lifetime_steps if budget.steps is None else budget.steps
-    each = settings.num_envs * budget.num_steps
+    each = settings.num_envs * budget.num_steps * algorithm.learner.fresh
     if steps < each:
         raise ValueError(
             f"{steps:,} steps are less than one update of {algorithm.name} on {spec.name} "
-            f"({settings.num_envs} environments x {budget.num_steps} steps = {each:,}); raise "
-            "--steps, or lower --num-envs or --num-steps."
+            f"({settings.num_envs} environments x {each // settings.num_envs} steps = {each:,}); "
+            "raise --steps, or lower --num-envs or --num-steps."
         )
-    return Plan(round(steps / each), settings)
+    return Plan(round(steps / each), each, settings)
 
 
 def evaluate(
@@ -81,13 +81,13 @@ def evaluate(
     on_progress: Callable[[int], None] = lambda updates: None,
 ) -> Result:
     """Choose the best arm on `selection_seeds`, then train `seeds` fresh agents with it."""
-    num_updates, settings = plan(algorithm, spec, budget)
+    num_updates, steps_per_update, settings = plan(algorithm, spec, budget)
     key = jax.random.fold_in(jax.random.key(budget.seed), _stable_hash(spec.name))
     task = make_task(algorithm, spec, budget)
     live = partial(
         train, task, gamma=settings.gamma, num_updates=num_updates, on_progress=on_progress
     )
-    arms = list(product(spec.learning_rates, spec.prediction_costs))
+    arms = algorithm.training.arms(spec)
     choice = _select(live, jax.random.fold_in(key, SELECTION), arms, budget.selection_seeds)
     if np.isneginf(choice.mean).all():
         raise FloatingPointError(
@@ -95,14 +95,13 @@ def evaluate(
             "not suit the environment."
         )
     learning_rate, prediction_cost = arms[choice.best]
-    every = np.ones(budget.seeds)
-    curve = live(jax.random.fold_in(key, REPORT), learning_rate * every, prediction_cost * every)
+    curve = live(jax.random.fold_in(key, REPORT), *_hypers([arms[choice.best]] * budget.seeds))
     chance = spec.random_return
     if chance is None:
         chance = with_none(random_return(spec, jax.random.fold_in(key, RANDOM)))
     return Result.of(
         curve,
-        settings.num_envs * budget.num_steps,
+        steps_per_update,
         suite=spec.suite,
         env=spec.name,
         algorithm=algorithm.name,
@@ -116,19 +115,23 @@ def evaluate(
     )
 
 
-def _select(
-    live: Callable[..., Curve], key: Array, arms: list[tuple[float, float]], seeds: int
-) -> Choice:
+def _select(live: Callable[..., Curve], key: Array, arms: list[Arm], seeds: int) -> Choice:
     """The best arm by lives of its own; all arms meet the same worlds: an easy one must not make
     its arm look good."""
-    learning_rate, prediction_cost = np.repeat(np.array(arms, np.float32), seeds, axis=0).T
-    curve = live(key, learning_rate, prediction_cost, seeds=np.tile(np.arange(seeds), len(arms)))
+    every = [arm for arm in arms for _ in range(seeds)]
+    curve = live(key, *_hypers(every), seeds=np.tile(np.arange(seeds), len(arms)))
     return choose_arm(curve, len(arms))
+
+
+def _hypers(arms: list[Arm]) -> tuple[np.ndarray, np.ndarray]:
+    """Learning rates and alpha_y of lives; nothing reads an alpha_y that there is not."""
+    rates, costs = zip(*arms, strict=True)
+    return np.array(rates), np.array([0.0 if cost is None else cost for cost in costs])
 
 
 def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
     """The algorithm at work on `spec`; raises ValueError as `plan` does."""
-    settings = plan(algorithm, spec, budget).settings
+    planned = plan(algorithm, spec, budget)
     agent = make_agent(
         spec.agent,
         algorithm.learner.heads(spec.env.num_actions),
@@ -136,14 +139,15 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
         observation_shape=spec.observation_shape,
     )
     return Task(
-        algorithm.learner,
-        spec.env,
-        spec.env_params,
-        agent,
-        make_optimizer(spec.optimizer),
-        settings.num_envs,
-        budget.num_steps,
-        settings.reward_scale,
+        learner=algorithm.learner,
+        env=spec.env,
+        env_params=spec.env_params,
+        agent=agent,
+        optimizer=algorithm.training.optimizer(spec, planned.updates),
+        num_envs=planned.settings.num_envs,
+        num_steps=budget.num_steps,
+        reward_scale=planned.settings.reward_scale,
+        lag=algorithm.training.lag,
     )
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from metatest.curve import Curve, late_returns, late_rewards
 from metatest.report.results import with_none
 from metatest.report.statistics import standard_error
+from metatest.training import Arm
 
 
 class Choice(NamedTuple):
@@ -19,7 +20,7 @@ class Choice(NamedTuple):
     error: Float[np.ndarray, "A"]  # standard error of the mean; NaN for single or diverged lives
     best: int  # the arm chosen
 
-    def rows(self, arms: Sequence[tuple[float, float]]) -> list[list[float | None]]:
+    def rows(self, arms: Sequence[Arm]) -> list[list[float | None]]:
         """Of each arm, in the order of `arms`: itself, its mean, the mean's error."""
         found = zip(arms, self.mean, self.error, strict=True)
         return [[*arm, with_none(mean), with_none(error)] for arm, mean, error in found]

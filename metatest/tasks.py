@@ -1,10 +1,7 @@
 """From a name to a task: the fifteen published environments, gymnax's, or the user's own."""
 
-import importlib
-import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -16,12 +13,14 @@ from envs.suite import SUITE, stack
 from lpg import instance
 from lpg.heads import mask_logits
 from lpg.rollout import EpisodeSummary, rollout, start
+from metatest.own import imported
 
 # Networks on environments that were never seen: Adam with the arms that Table 3 gives networks.
 ADAM_RATES = (5e-4, 1e-3, 2e-3, 5e-3)
 PREDICTION_COSTS = (0.1, 0.5, 1.0)
 DENSE, CONVOLUTIONAL = "D(64-64)", "C(16)-D(128)"
 STEPS = 512_000  # of one agent
+ENVIRONMENT = ("default_params", "num_actions", "reset_env", "step_env", "is_truncated")
 NOT_AVAILABLE = {"MNISTBandit-bsuite": "downloads data while it runs"}
 
 
@@ -128,7 +127,8 @@ def find_task(name: str) -> TaskSpec:
     if name in SUITE:
         return _published(name)
     if ":" in name:
-        env = _import(name)
+        needed = "a gymnax Environment class that is built without arguments"
+        env = imported(name, "an environment", needed, ENVIRONMENT)
         return _gymnax(name, env, env.default_params)
     import gymnax  # takes seconds
 
@@ -185,22 +185,6 @@ def _gymnax(name: str, env: Any, params: Any) -> TaskSpec:
         lifetime_steps=STEPS,
         actor_critic=TrainingSettings(8, 0.99, REWARD_SCALES.get(name, 1.0)),
     )
-
-
-def _import(name: str) -> Any:
-    module_name, _, class_name = name.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        env = getattr(importlib.import_module(module_name), class_name)()
-        for needed in ("default_params", "num_actions", "reset_env", "step_env", "is_truncated"):
-            getattr(env, needed)
-    except Exception as error:
-        raise ValueError(
-            f"Cannot take the environment {name!r} ({type(error).__name__}: {error}); it must name "
-            "a gymnax Environment class that is built without arguments, as package.module:Class."
-        ) from error
-    return env
 
 
 def random_return(spec: TaskSpec, key: Array, num_envs: int = 64, num_steps: int = 1000) -> float:

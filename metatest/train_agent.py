@@ -11,14 +11,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from lpg.agent import Agent, Body
+from lpg.agent import Agent, Body, Condition
 from lpg.instance import action_mask, count_states, has_instances, sample_params
 from lpg.learner import Learner, LearnerState
 from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState
-from metatest.curve import Curve
+from metatest.curve import Curve, as_curve, point
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,14 @@ class Task:
     num_envs: int = 64
     num_steps: int = 20
     reward_scale: float = 1.0  # of the rewards that the learner reads, not of those reported
+    lag: int = 0  # updates by which the acting parameters are old
+
+
+class Acting(NamedTuple):
+    """What an actor has of a learner."""
+
+    params: Any  # theta
+    condition: Condition
 
 
 class Life(NamedTuple):
@@ -45,6 +53,7 @@ class Life(NamedTuple):
     learner: LearnerState
     rollout: RolloutState
     kept: tuple[Trajectory, ...]  # those that the learner reads once more
+    lagging: tuple[Acting, ...]  # as many as the task's lag, oldest first; the oldest acts
 
     def instance(self, task: Task) -> Any:
         """The params of the environment that this life is in."""
@@ -54,10 +63,15 @@ class Life(NamedTuple):
         """The task's agent in this life's world; of one life, as `policy`."""
         return Body(task.agent, self.action_mask)
 
+    def acting(self, task: Task) -> Acting:
+        """The learner's newest."""
+        return Acting(self.learner.agent.params, task.learner.condition(self.learner))
+
     def policy(self, task: Task) -> Callable[[Array], Array]:
-        """Observations to logits, by the agent as it is."""
-        body, params = self.body(task), self.learner.agent.params
-        return lambda observation: body.outputs(params, observation).logits
+        """Observations to logits, by the agent as it is or, with a lag, was."""
+        actor = self.lagging[0] if self.lagging else self.acting(task)
+        body = self.body(task)._replace(condition=actor.condition)
+        return lambda observation: body.outputs(actor.params, observation).logits
 
 
 def born(task: Task, key: Array, hypers: Hypers) -> Life:
@@ -74,7 +88,9 @@ def born(task: Task, key: Array, hypers: Hypers) -> Life:
         learner=task.learner.init(jax.random.fold_in(key_agent, 1), agent),
         rollout=start(key_start, task.env, env_params, task.num_envs),
         kept=(),
+        lagging=(),
     )
+    life = life._replace(lagging=(life.acting(task),) * task.lag)
     for _ in range(task.learner.num_trajectories - task.learner.fresh):
         life, trajectory, _ = _act(task, life)
         life = life._replace(kept=(*life.kept, trajectory))
@@ -93,8 +109,10 @@ def _update(task: Task, life: Life) -> tuple[Life, EpisodeSummary]:
         life, trajectory, summary = _act(task, life)
         trajectories.append(trajectory)
         summaries.append(summary)
+    lagging = (*life.lagging, life.acting(task))[1:] if task.lag else ()
     state = learner.learn(life.body(task), task.optimizer, life.learner, trajectories, life.hypers)
-    life = life._replace(learner=state, kept=tuple(trajectories[learner.fresh :]))
+    kept = tuple(trajectories[learner.fresh :])
+    life = life._replace(learner=state, kept=kept, lagging=lagging)
     return life, jax.tree.map(lambda *parts: sum(parts), *summaries)
 
 
@@ -137,20 +155,15 @@ def train(
     )
     lives = jax.jit(jax.vmap(partial(born, task)))(keys, hypers)
     program = jax.jit(partial(run_updates, task), donate_argnums=0)
-    points: list[tuple[int, np.ndarray, np.ndarray]] = []
-    done = 0
+    trace = jax.jit(jax.vmap(task.learner.trace))
+    points, steps = [], task.learner.fresh * task.num_steps * task.num_envs
     for length in _chunk_lengths(num_updates, num_points):
         lives, summary = program(lives, jnp.int32(length))
-        summary = jax.device_get(summary)
-        done += length
-        steps = length * task.num_steps * task.num_envs
-        finished = np.maximum(summary.count, 1)
-        returns = np.where(summary.count > 0, summary.return_sum / finished, np.nan)
-        points.append((done, summary.reward_sum / steps, returns))
+        traced = jax.device_get(trace(lives.learner))
+        points.append(point(length, steps * length, jax.device_get(summary), traced))
         on_progress(length)
     finite = jax.vmap(lambda p: jnp.isfinite(optax.global_norm(p)))(lives.learner.agent.params)
-    updates, rewards, returns = zip(*points, strict=True)
-    return Curve(np.array(updates), np.stack(rewards), np.stack(returns), ~np.asarray(finite))
+    return as_curve(points, ~np.asarray(finite))
 
 
 def run_updates(task: Task, lives: Life, num_updates: Array) -> tuple[Life, EpisodeSummary]:

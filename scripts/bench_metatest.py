@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from lpg.files.storage import load_rule
 from lpg.precision import Precision
 from lpg.rule import Hypers
-from metatest.algorithms import Algorithm, choose
+from metatest.algorithms import Algorithm, AlgorithmOptions, choose
 from metatest.evaluate import Budget, make_task
 from metatest.tasks import find_task
 from metatest.train_agent import born, run_updates
@@ -65,8 +64,7 @@ def measure(algorithm: Algorithm, name: str, num_agents: int, updates: int) -> d
 
 def main() -> None:
     benchmark = tyro.cli(Benchmark)
-    file = load_rule(benchmark.rule)
-    algorithms = choose(benchmark.rule, file, ("a2c",), False, benchmark.precision)
+    algorithms = choose((benchmark.rule, "a2c"), AlgorithmOptions(precision=benchmark.precision))
     rows = [
         measure(algorithm, name, num_agents, benchmark.updates)
         for name in benchmark.envs

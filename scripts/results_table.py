@@ -105,7 +105,7 @@ def _cells(row: Row, baselines: list[str]) -> list[str]:
 
 
 def _arm(summary: Summary) -> str:
-    return f"{summary.learning_rate:g}, {summary.prediction_cost:g}"
+    return arm_words(summary.learning_rate, summary.prediction_cost)
 
 
 def _seeds(summary: Summary) -> str:

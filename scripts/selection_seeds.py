@@ -13,8 +13,7 @@ import jax
 import numpy as np
 import tyro
 
-from lpg.files.storage import load_rule
-from metatest.algorithms import Algorithm, choose
+from metatest.algorithms import Algorithm, AlgorithmOptions, choose
 from metatest.curve import late_returns, late_rewards
 from metatest.evaluate import Budget, make_task, plan
 from metatest.tasks import find_task
@@ -75,7 +74,7 @@ def report(name: str, by: str, scores: dict[str, np.ndarray], study: Study) -> N
 
 def main() -> None:
     study = tyro.cli(Study)
-    for algorithm in choose(study.rule, load_rule(study.rule), ("a2c",), False, "auto"):
+    for algorithm in choose((study.rule, "a2c"), AlgorithmOptions()):
         scores = late_scores(algorithm, study)
         means = scores["return"].mean(axis=1)
         print(f"{algorithm.name}: arms' returns {np.round(means, 2).tolist()}")

@@ -28,6 +28,11 @@ def make_agent(
     if architecture == "table":
         if num_states < 1:
             raise ValueError("A table agent needs integer observations with at least one state.")
+        if heads.condition or heads.hidden or heads.auxiliary:
+            raise ValueError(
+                "A table has rows and nothing else: no hidden layers, further heads or conditions, "
+                "which this algorithm asks for; give its agent a network, as --agent 'D(64-64)'."
+            )
         return TableAgent(heads, num_states)
     match = re.fullmatch(f"(?:C\\(({LAYERS})\\)-)?D\\(({LAYERS})\\)", architecture)
     if not match:

@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from lpg.agent import AgentParams
+from lpg.agent import AgentParams, Condition
 from lpg.agents.network import Network
+from lpg.agents.output_heads import blank_condition, output_heads
 from lpg.heads import Heads
 
 SCREEN = (4, 84, 84)  # four grey frames, newest last
@@ -16,16 +17,18 @@ SCREEN = (4, 84, 84)  # four grey frames, newest last
 class AtariTorso(nn.Module):
     """Screens of bytes, scaled to [0, 1], to one vector that holds all heads."""
 
-    num_outputs: int
+    heads: Heads
 
     @nn.compact
-    def __call__(self, screen: UInt8[Array, "n 4 84 84"]) -> Float[Array, "n out"]:
+    def __call__(
+        self, screen: UInt8[Array, "n 4 84 84"], condition: Condition = None
+    ) -> Float[Array, "n out"]:
         x = jnp.moveaxis(screen, 1, -1).astype(jnp.float32) / 255.0
         for features, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             conv = nn.Conv(features, (kernel, kernel), (stride, stride), padding="VALID")
             x = nn.relu(conv(x))
         x = nn.relu(nn.Dense(512)(x.reshape((x.shape[0], -1))))
-        return nn.Dense(self.num_outputs, name="heads")(x)
+        return output_heads(x, self.heads, condition)
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,17 @@ class AtariAgent(Network):
     @property
     def torso(self) -> AtariTorso:
         """The flax module whose parameters are theta."""
-        return AtariTorso(self.heads.total)
+        return AtariTorso(self.heads)
 
     def init(self, key: Array, num_states: Array) -> AgentParams:
         """By one black screen; `num_states` plays no part."""
         del num_states  # a table's business
-        return self.torso.init(key, jnp.zeros((1, *SCREEN), jnp.uint8))["params"]
+        screen = jnp.zeros((1, *SCREEN), jnp.uint8)
+        return self.torso.init(key, screen, blank_condition(self.heads))["params"]
 
-    def apply(self, params: AgentParams, observation: Array) -> Array:
+    def apply(self, params: AgentParams, observation: Array, condition: Condition = None) -> Array:
         """Screens u8 [*batch, 4, 84, 84], all in one batch for the torso."""
         batch = observation.shape[:-3]
         flat = observation.reshape((-1, *SCREEN))
-        outputs = jnp.asarray(self.torso.apply({"params": params}, flat))
+        outputs = jnp.asarray(self.torso.apply({"params": params}, flat, condition))
         return outputs.reshape((*batch, self.heads.total))

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from lpg.agent import AgentParams, VectorLoss
+from lpg.agent import AgentParams, Condition, VectorLoss
 from lpg.agents.convolution import Conv3x3, DenseOnBoards, fixed_boards
+from lpg.agents.output_heads import blank_condition, output_heads
 from lpg.heads import Heads
 from lpg.optimizers import apply_direction
 from lpg.platform import platform
@@ -23,15 +24,18 @@ FirstLayers = Callable[[Array], Array]
 
 
 class Torso(nn.Module):
-    """Convolutions, dense layers, and one linear layer that holds all heads."""
+    """Convolutions, dense layers, and the heads."""
 
     conv_features: tuple[int, ...]
     dense_features: tuple[int, ...]
-    num_outputs: int
+    heads: Heads
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n *obs"], first_layers: FirstLayers | None = None
+        self,
+        x: Float[Array, "n *obs"],
+        condition: Condition = None,
+        first_layers: FirstLayers | None = None,
     ) -> Float[Array, "n out"]:
         """`first_layers`: in place of those that read boards, up to the first dense one's ReLU."""
         first, *others = self.dense_features
@@ -47,22 +51,22 @@ class Torso(nn.Module):
             x = nn.relu(nn.Dense(first, name="dense0")(x.reshape((x.shape[0], -1))))
         for i, features in enumerate(others, start=1):
             x = nn.relu(nn.Dense(features, name=f"dense{i}")(x))
-        return nn.Dense(self.num_outputs, name="heads")(x)
+        return output_heads(x, self.heads, condition)
 
 
 class Network:
     """Mixin: reading and stepping that concern all weights."""
 
-    apply: Callable[[AgentParams, Array], Array]
+    apply: Callable[..., Array]
 
     @property
     def sparse(self) -> bool:
         """No: every observation touches all weights."""
         return False
 
-    def acting(self, params: AgentParams) -> Callable[[Array], Array]:
+    def acting(self, params: AgentParams, condition: Condition = None) -> Callable[[Array], Array]:
         """`apply` as it is."""
-        return lambda observation: self.apply(params, observation)
+        return lambda observation: self.apply(params, observation, condition)
 
     def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:
         """The parameters as they are: their gradient is dense in any case."""
@@ -100,31 +104,36 @@ class NetworkAgent(Network):
     @property
     def torso(self) -> Torso:
         """The flax module whose parameters are theta."""
-        return Torso(self.conv_features, self.dense_features, self.heads.total)
+        return Torso(self.conv_features, self.dense_features, self.heads)
 
     def init(self, key: Array, num_states: Array) -> AgentParams:
         """By one observation of zeros; `num_states` plays no part."""
         del num_states  # a table's business
-        return self.torso.init(key, jnp.zeros((1, *self.observation_shape)))["params"]
+        observation = jnp.zeros((1, *self.observation_shape))
+        return self.torso.init(key, observation, blank_condition(self.heads))["params"]
 
-    def apply(self, params: AgentParams, observation: Array) -> Array:
+    def apply(self, params: AgentParams, observation: Array, condition: Condition = None) -> Array:
         """All observations in one batch for the torso."""
-        return self._apply(params, observation, None)
+        return self._apply(params, observation, condition, None)
 
-    def acting(self, params: AgentParams) -> Callable[[Array], Array]:
+    def acting(self, params: AgentParams, condition: Condition = None) -> Callable[[Array], Array]:
         """On accelerators the operands of products with boards are made once."""
         layers = None
         if self.conv_features and platform() != "cpu":
             channels, height, width = self.observation_shape
             layers = fixed_boards(params, (height, width, channels), self._dtype(params))
-        return lambda observation: self._apply(params, observation, layers)
+        return lambda observation: self._apply(params, observation, condition, layers)
 
     def _apply(
-        self, params: AgentParams, observation: Array, first_layers: FirstLayers | None
+        self,
+        params: AgentParams,
+        observation: Array,
+        condition: Condition,
+        first_layers: FirstLayers | None,
     ) -> Array:
         batch = observation.shape[: observation.ndim - len(self.observation_shape)]
         flat = observation.reshape((-1, *self.observation_shape)).astype(self._dtype(params))
-        outputs = jnp.asarray(self.torso.apply({"params": params}, flat, first_layers))
+        outputs = jnp.asarray(self.torso.apply({"params": params}, flat, condition, first_layers))
         return outputs.reshape((*batch, self.heads.total))
 
     def _dtype(self, params: AgentParams) -> DTypeLike:

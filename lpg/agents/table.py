@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lpg.agent import AgentParams, VectorLoss
+from lpg.agent import AgentParams, Condition, VectorLoss
 from lpg.heads import Heads
 
 
@@ -38,12 +38,14 @@ class TableAgent:
         """No: rows are all there is."""
         return False
 
-    def apply(self, params: AgentParams, observation: Array) -> Array:
+    def apply(self, params: AgentParams, observation: Array, condition: Condition = None) -> Array:
         """The rows at integer observations; indices out of range are clipped."""
+        del condition  # a table's rows cannot depend on it; `make_agent` refuses
         return jnp.take(params, observation, axis=0, mode="clip")
 
-    def acting(self, params: AgentParams) -> Callable[[Array], Array]:
+    def acting(self, params: AgentParams, condition: Condition = None) -> Callable[[Array], Array]:
         """`apply` as it is."""
+        del condition
         return lambda observation: self.apply(params, observation)
 
     def read(self, params: AgentParams, observation: Array) -> tuple[Array, AgentParams]:

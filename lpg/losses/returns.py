@@ -1,6 +1,7 @@
 """Returns and advantages over [T, B] trajectories, computed backwards in time."""
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -38,3 +39,24 @@ def generalised_advantage(
     Source: Schulman et al. 2016, Eq. 16, in the equivalent form of lambda-returns.
     """
     return lambda_returns(reward, discount, value, lam) - value[:-1]
+
+
+def n_step_returns(
+    reward: Float[Array, "T B"],
+    discount: Float[Array, "T B"],
+    value: Float[Array, "T+1 B"],
+    n: int,
+) -> Float[Array, "T B"]:
+    """n rewards and then V; near the end as many as there are, and then V(s_T).
+
+    Source: Sutton and Barto 2018, Eq. 7.1.
+    """
+    length = reward.shape[0]
+    # Past the end nothing is earned and nothing discounted, so that V(s_T) comes through.
+    reward = jnp.pad(reward, ((0, n), (0, 0)))
+    discount = jnp.pad(discount, ((0, n), (0, 0)), constant_values=1.0)
+    returns = jnp.concatenate([value, jnp.broadcast_to(value[-1:], (n, *value.shape[1:]))])
+    returns = returns[n : n + length]
+    for k in reversed(range(n)):
+        returns = reward[k : k + length] + discount[k : k + length] * returns
+    return returns

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metatest.report.comparison import ERRORS, Comparison, by_row, counts
-from metatest.report.results import Result
+from metatest.report.results import Result, arm_words
 from metatest.report.statistics import LEVEL, RESAMPLES, Interval, Summary
 
 MAX_VIDEO_BYTES = 3_000_000
@@ -113,7 +113,7 @@ def _table(summaries: list[Summary], comparisons: list[Comparison]) -> str:
         figures = [_with_dim(number(s.mean), f"± {number(s.standard_error)}"), verdict]
         figures += [_with_dim(number(s.iqm.value), _bounds(s.iqm)), number(s.random)]
         figures += [number(s.normalised_mean), better or "–", f"{s.steps:,}"]
-        figures += [f"{s.learning_rate:g}, {s.prediction_cost:g}", seeds]
+        figures += [arm_words(s.learning_rate, s.prediction_cost), seeds]
         best = _is_best(s)
         row = "".join(f'<td class="text">{c}</td>' for c in cells)
         row += "".join(
@@ -205,11 +205,12 @@ def _arms(result: Result) -> str:
         result.selection_metric or "score",
     )
     rows = "".join(
-        f"<tr><td>{lr:g}</td><td>{kl:g}</td>"
-        f"<td{' class=best' if (lr, kl) == chosen else ''}>{'diverged' if x is None else number(x)}"
-        f"</td><td>{number(error[0] if error else None)}</td></tr>"
-        for lr, kl, x, *error in result.selection
-        if lr is not None and kl is not None
+        f"<tr><td>{lr:g}</td><td>{'' if cost is None else f'{cost:g}'}</td>"
+        f"<td{' class=best' if (lr, cost) == chosen else ''}>"
+        f"{'diverged' if x is None else number(x)}</td>"
+        f"<td>{number(error[0] if error else None)}</td></tr>"
+        for lr, cost, x, *error in result.selection
+        if lr is not None
     )
     return (
         f"<details><summary>{escape(result.env)}, {escape(result.algorithm)}: "
@@ -223,11 +224,17 @@ def _arms(result: Result) -> str:
 def _record(name: str, record: dict[str, Any]) -> str:
     rule = record.get("rule", {})
     packages = ", ".join(f"{k} {v}" for k, v in record.get("packages", {}).items())
-    card = json.dumps({k: rule.get(k) for k in ("architecture", "provenance")}, indent=1)
     return (
         f"<h2>How to repeat it: {escape(name)}</h2><pre>{escape(record.get('command', ''))}</pre>"
         f"<p class=dim>{escape(record.get('date', ''))}, {escape(record.get('device', ''))}, "
         f"Python {escape(record.get('python', ''))}, {escape(packages)}</p>"
+        + (_card(rule) if "sha256" in rule else "")
+    )
+
+
+def _card(rule: dict[str, Any]) -> str:
+    card = json.dumps({k: rule.get(k) for k in ("architecture", "provenance")}, indent=1)
+    return (
         f"<p>Rule <code>{escape(str(rule.get('name')))}</code>, {rule.get('parameters', 0):,} "
         f"parameters, SHA-256 of its tensors <code>{escape(str(rule.get('sha256'))[:16])}…</code>"
         "</p>"

@@ -1,7 +1,7 @@
 """What one algorithm achieved on one environment, and results.jsonl, which holds it."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ class Result:
     env: str
     algorithm: str
     learning_rate: float  # of the arm chosen
-    prediction_cost: float
+    prediction_cost: float | None  # alpha_y, or V's weight; None for who has neither
     num_envs: int  # parallel environments of one agent
     gamma: float  # discount factor
     reward_scale: float  # of the rewards learned from
@@ -35,6 +35,7 @@ class Result:
     random_return: float | None  # of a uniformly random policy, where known
     reference_return: float | None  # what 1.0 means in normalised scores: optimum, best or human
     selection_metric: str | None = None  # of the late means: "return", or "reward per step"
+    traces: dict[str, list[list[float]]] = field(default_factory=dict)  # [P, S] by metaparameter
 
     @classmethod
     def of(cls, curve: Curve, steps_per_update: int, **said: Any) -> "Result":
@@ -47,6 +48,7 @@ class Result:
             episode_return=with_none(curve.episode_return),
             late_reward_per_step=late_rewards(curve).astype(float).tolist(),
             late_return=with_none(late_returns(curve)),
+            traces={name: with_none(x) for name, x in curve.traces.items()},
             **said,
         )
 
@@ -66,6 +68,12 @@ class Result:
             return [None] * len(self.late_return)
         span = self.reference_return - self.random_return
         return [None if r is None else (r - self.random_return) / span for r in self.late_return]
+
+
+def arm_words(learning_rate: float, prediction_cost: float | None) -> str:
+    """An arm as tables have it."""
+    words = [learning_rate] if prediction_cost is None else [learning_rate, prediction_cost]
+    return ", ".join(f"{x:g}" for x in words)
 
 
 def append_result(run_dir: Path, result: Result) -> None:

@@ -17,23 +17,27 @@ from lpg.files.storage import RuleFile, write_atomically
 PACKAGES = ("lpg-engine", "jax", "jaxlib", "gymnax", "ale-py")
 
 
-def write_record(run_dir: Path, command: list[str], rule_name: str, rule: RuleFile) -> None:
-    """What `command`, its words, ran with. Raises OSError where the directory refuses."""
+def write_record(run_dir: Path, command: list[str], rule_name: str, rule: RuleFile | None) -> None:
+    """What `command`, its words, ran with; `rule` is None for an algorithm without a file. Raises
+    OSError where the directory refuses."""
     record = {
         "command": shlex.join(command),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES if _version(name)},
         "device": jax.devices()[0].device_kind,
-        "rule": {
-            "name": rule_name,
-            "parameters": sum(np.size(x) for x in jax.tree.leaves(rule.params)),
-            "sha256": _digest(rule),
-            "architecture": rule.architecture,
-            "provenance": rule.provenance,
-        },
+        "rule": {"name": rule_name, **({} if rule is None else _described(rule))},
     }
     write_atomically(run_dir / "command.json", (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _described(rule: RuleFile) -> dict[str, Any]:
+    return {
+        "parameters": sum(np.size(x) for x in jax.tree.leaves(rule.params)),
+        "sha256": _digest(rule),
+        "architecture": rule.architecture,
+        "provenance": rule.provenance,
+    }
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:

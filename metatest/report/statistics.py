@@ -32,7 +32,7 @@ class Summary:
     env: str
     algorithm: str
     learning_rate: float
-    prediction_cost: float
+    prediction_cost: float | None
     metric: str  # "return", or "reward per step" where a seed finished no episode
     steps: int  # environment steps of one agent's life
     seeds: int

@@ -17,7 +17,7 @@ from rich.table import Table
 from lpg.files.storage import write_atomically
 from metatest.report.comparison import Comparison, by_row, compare, counts
 from metatest.report.html import decimals, page
-from metatest.report.results import Result, load_results
+from metatest.report.results import Result, arm_words, load_results
 from metatest.report.run_record import read_record
 from metatest.report.statistics import Summary, aggregate, summarise
 
@@ -95,7 +95,7 @@ def as_table(report: Report) -> Table:
             verdicts,
             cell(s.mean, s.standard_error),
             cell(s.random),
-            f"{s.learning_rate:g}, {s.prediction_cost:g}",
+            arm_words(s.learning_rate, s.prediction_cost),
             f"{s.steps:,}",
             seeds,
         )

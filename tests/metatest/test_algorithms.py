@@ -10,8 +10,10 @@ from lpg.files.storage import load_rule, save_rule
 from lpg.heads import Heads
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_v import LPGV
-from metatest.algorithms import choose, learned
+from metatest.algorithms import AlgorithmOptions, choose, learned
+from metatest.training import META_TRAINED
 
+OPTIONS = AlgorithmOptions(precision="float32")
 RULES = {
     "lpg": LPG(hidden_size=4, prediction_size=3, embedding_size=2),
     "lpg_v": LPGV(hidden_size=4),
@@ -36,16 +38,18 @@ def test_rules_are_called_by_kind_then_by_run_directory_then_by_number(tmp_path)
     )
     other = rule_file(tmp_path / "v" / "rule.safetensors", "lpg_v")
     baselines = (mine, "a2c", theirs, other, "lpg-tabular")
-    found = choose(ours, load_rule(ours), baselines, False, "float32")
+    found = choose((ours, *baselines), OPTIONS)
     names = ["lpg", "run", "a2c", "run-2", "lpg_v", "lpg-tabular"]
     assert [algorithm.name for algorithm in found] == names
-    assert [algorithm.meta_trained for algorithm in found] == [name != "a2c" for name in names]
+    assert [x.training is META_TRAINED for x in found] == [name != "a2c" for name in names]
 
 
 def test_what_is_no_baseline_is_named_in_one_sentence(tmp_path):
     path = rule_file(tmp_path / "rule.safetensors")
-    with pytest.raises(ValueError, match="Unknown baseline 'ppo'; known are a2c, and") as caught:
-        choose(path, load_rule(path), ("ppo",), False, "float32")
+    with pytest.raises(
+        ValueError, match="Unknown algorithm 'ppo'; known are a2c, impala, "
+    ) as caught:
+        choose((path, "ppo"), OPTIONS)
     assert "\n" not in str(caught.value)
 
 

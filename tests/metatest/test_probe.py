@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_probe_targets import RULE, noisy
 
-from lpg.files.storage import load_rule, save_rule
+from lpg.files.storage import save_rule
 from lpg.learner import FrozenRule
 from lpg.rollout import rollout
 from lpg.rules.lpg import LPG, LPGTargets
@@ -275,7 +275,7 @@ def test_no_room_is_one_sentence_and_exit_code_1(tmp_path, capsys):
 
 def lives_with_and_without_y(rule, arm, count):
     """Late returns [2, N] of lives on chains of L > 20 at one arm, intact and with y cut."""
-    probed = choose(rule, load_rule(rule), (), False, "float32")[0]
+    probed = choose((rule,), AlgorithmOptions(precision="float32"))[0]
     protocol = ProbeProtocol(
         lives=count if arm == HEADLINE_ARM else 2, arms=(arm,), arm_lives=count
     )

@@ -1,0 +1,37 @@
+"""What a user names by import path, as package.module:Name, and what is built of it."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def is_import_path(name: str) -> bool:
+    """Whether `name` is package.module:Name, and not a file's name that holds a colon."""
+    module, colon, attribute = name.partition(":")
+    words = (*module.split("."), attribute)
+    return bool(colon) and all(word.isidentifier() for word in words)
+
+
+def imported(name: str, what: str, needed: str, attributes: tuple[str, ...] = ()) -> Any:
+    """An instance of the class, or what the function returns, at `name`; the working directory
+    counts as well.
+
+    Args:
+        attributes: that it must have.
+
+    Raises ValueError, saying that `name` cannot be taken for `what` and what is `needed`.
+    """
+    module_name, _, attribute = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        made = getattr(importlib.import_module(module_name), attribute)()
+        for each in attributes:
+            getattr(made, each)
+    except Exception as error:
+        raise ValueError(
+            f"Cannot take {name!r} for {what} ({type(error).__name__}: {error}); it must name "
+            f"{needed}, as package.module:Name."
+        ) from error
+    return made

@@ -1,0 +1,37 @@
+"""How an algorithm trains fresh agents where the user asks for nothing else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import optax
+
+from lpg.optimizers import make_optimizer
+from metatest.tasks import META_TRAINING, TaskSpec, TrainingSettings
+
+Arm = tuple[float, float | None]  # learning rate; alpha_y, None for who has none
+
+
+def every_arm(spec: TaskSpec) -> list[Arm]:
+    """The task's learning rates, each with each alpha_y."""
+    return list(product(spec.learning_rates, spec.prediction_costs))
+
+
+def own_optimizer(spec: TaskSpec, num_updates: int) -> optax.GradientTransformation:
+    """The task's, whatever the number of updates."""
+    del num_updates
+    return make_optimizer(spec.optimizer)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings, arms and optimiser by task, and how old the acting parameters are."""
+
+    settings: Callable[[TaskSpec], TrainingSettings]
+    arms: Callable[[TaskSpec], list[Arm]] = every_arm
+    optimizer: Callable[[TaskSpec, int], optax.GradientTransformation] = own_optimizer
+    lag: int = 0  # updates by which acting parameters lag behind
+
+
+META_TRAINED = Training(lambda spec: META_TRAINING)  # learned rules, at home in that
+ACTOR_CRITIC = Training(lambda spec: spec.actor_critic)
