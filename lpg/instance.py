@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 OPTIONAL = ("sample_params", "action_mask", "count_states", "num_states")
+OPTIONAL += ("carry_over", "for_parallel")
 
 
 def has_instances(env: Any) -> bool:
@@ -41,6 +42,20 @@ def num_states(env: Any) -> int:
     """`env.num_states`, static and large enough for every instance; 0 where observations are no
     state indices."""
     return getattr(env, "num_states", 0)
+
+
+def carry_over(env: Any, before: Any, fresh: Any) -> Any:
+    """The state that the next episode begins in, by `env.carry_over(before, fresh)`: what outlives
+    an episode, such as a clock, goes from the last one to what a reset made; else just `fresh`."""
+    carry = getattr(env, "carry_over", None)
+    return fresh if carry is None else carry(before, fresh)
+
+
+def for_parallel(env: Any, params: Any, num_envs: int) -> Any:
+    """`params` where `num_envs` environments are stepped side by side, by
+    `env.for_parallel(params, num_envs)`: what counts steps counts those of all of them."""
+    adapt = getattr(env, "for_parallel", None)
+    return params if adapt is None else adapt(params, num_envs)
 
 
 def observation_shape(env: Any, params: Any) -> tuple[int, ...]:

@@ -62,17 +62,19 @@ def impala_optimizer(
     decay: float = 0.99,
     eps: float = 0.1,
     initial_scale: float = 1.0,
+    constant_rate: bool = False,
     differentiate_clip: bool = False,
 ) -> optax.GradientTransformation:
     """RMSProp without momentum as IMPALA has it: clipped, epsilon inside the root, the accumulator
-    1 at first (TensorFlow's), the step falling linearly to 0 over `num_updates` updates.
+    1 at first (TensorFlow's), the step falling linearly to 0 over `num_updates` updates, unless it
+    is to be constant.
 
     Source: Espeholt et al. 2018, table D.1; Xu et al. 2018, Table 2.
     """
     return optax.chain(
         clip_by_global_norm(max_norm, differentiate_clip),
         optax.scale_by_rms(decay, eps, initial_scale=initial_scale, eps_in_sqrt=True),
-        optax.scale_by_schedule(optax.linear_schedule(1.0, 0.0, num_updates)),
+        optax.scale_by_schedule(optax.linear_schedule(1.0, float(constant_rate), num_updates)),
     )
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from lpg.heads import action_log_prob
+from lpg.instance import carry_over
 from lpg.trajectory import Trajectory
 
 
@@ -76,6 +77,7 @@ def step_and_reset(
     truncated = env.is_truncated(state, env_params)
     done = jnp.logical_or(terminated, truncated)
     observation_reset, state_reset = reset(draws.reset, env_params)
+    state_reset = carry_over(env, state, state_reset)
 
     def select(fresh: Any, current: Any) -> Any:
         return jax.tree.map(lambda a, b: jax.lax.select(done, a, b), fresh, current)

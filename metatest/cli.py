@@ -22,6 +22,7 @@ from metatest.evaluate import Budget, evaluate, make_task, total_updates
 from metatest.family import TuningOptions
 from metatest.report.results import append_result
 from metatest.report.run_record import write_record
+from metatest.report.traces import write_events
 from metatest.report.write import as_table, write_report
 from metatest.tasks import Overrides, TaskSpec, find_task
 
@@ -166,5 +167,6 @@ def _evaluate_all(
                 shown.update(bar, description=f"{spec.name} {algorithm.name}")
                 result = evaluate(algorithm, spec, budget, lambda n: shown.advance(bar, n))
                 append_result(run_dir, result)
+                write_events(run_dir, result)
             # After each environment, so that an interrupted run has its report.
             write_report(run_dir, [run_dir])

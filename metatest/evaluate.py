@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from lpg.agents.make import make_agent
-from lpg.instance import num_states
+from lpg.instance import for_parallel, num_states
 from metatest.algorithms import Algorithm
 from metatest.curve import Curve
 from metatest.report.results import Result, with_none
@@ -141,7 +141,7 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
     return Task(
         learner=algorithm.learner,
         env=spec.env,
-        env_params=spec.env_params,
+        env_params=for_parallel(spec.env, spec.env_params, planned.settings.num_envs),
         agent=agent,
         optimizer=algorithm.training.optimizer(spec, planned.updates),
         num_envs=planned.settings.num_envs,

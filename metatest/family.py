@@ -65,6 +65,8 @@ class TuningOptions:
     """Global norm at which gradients are clipped."""
     epsilon: float = 0.1
     """RMSProp's, inside the root."""
+    constant_rate: bool = False
+    """Keep the learning rate in place of letting it fall."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma < 1:
@@ -160,7 +162,12 @@ def training(learner: Learner, options: TuningOptions) -> Training:
     def optimizer(spec: TaskSpec, num_updates: int) -> optax.GradientTransformation:
         del spec
         steps = num_updates * learner.fresh  # theta moves once a trajectory
-        return impala_optimizer(steps, max_norm=options.max_norm, eps=options.epsilon)
+        return impala_optimizer(
+            steps,
+            max_norm=options.max_norm,
+            eps=options.epsilon,
+            constant_rate=options.constant_rate,
+        )
 
     return Training(settings, arms, optimizer, options.lag)
 

@@ -1,6 +1,6 @@
 """From a name to a task: the fifteen published environments, gymnax's, or the user's own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from envs.suite import SUITE, stack
+from envs.two_colours import TwoColours
 from lpg import instance
 from lpg.heads import mask_logits
 from lpg.rollout import EpisodeSummary, rollout, start
@@ -126,6 +127,9 @@ def find_task(name: str) -> TaskSpec:
     """
     if name in SUITE:
         return _published(name)
+    if name == TwoColours().name:
+        own = _gymnax(name, TwoColours(), TwoColours().default_params)
+        return replace(own, agent="D(256-256)", lifetime_steps=1_000_000)
     if ":" in name:
         needed = "a gymnax Environment class that is built without arguments"
         env = imported(name, "an environment", needed, ENVIRONMENT)
@@ -135,7 +139,7 @@ def find_task(name: str) -> TaskSpec:
     if name in NOT_AVAILABLE:
         raise ValueError(f"{name} {NOT_AVAILABLE[name]}; take another environment.")
     if name not in gymnax.registered_envs:
-        known = (*SUITE, *gymnax.registered_envs)
+        known = (*SUITE, TwoColours().name, *gymnax.registered_envs)
         close = get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}."
         raise ValueError(

@@ -10,6 +10,10 @@ from metatest.report.comparison import ERRORS, Comparison, by_row, counts
 from metatest.report.results import Result, arm_words
 from metatest.report.statistics import LEVEL, RESAMPLES, Interval, Summary
 
+PICTURES = {
+    "curves": ("Learning curves", "Learning curves, one panel an environment"),
+    "metaparameters": ("Metaparameters over life", "Metaparameters, a row an algorithm"),
+}
 MAX_VIDEO_BYTES = 3_000_000
 
 STYLE = """
@@ -49,7 +53,7 @@ def page(
     summaries: list[Summary],
     comparisons: list[Comparison],
     pooled: dict[str, Interval],
-    curves: Path,
+    pictures: list[Path],
     videos: list[Path],
 ) -> str:
     """The whole document; pictures and videos are part of it, as data URLs."""
@@ -63,8 +67,7 @@ def page(
         f'<div class="scroll">{_table(summaries, comparisons)}</div>',
         _verdicts(comparisons),
         _aggregate(pooled),
-        "<h2>Learning curves</h2>",
-        f'<img alt="Learning curves, one panel an environment" src="{_data(curves, "png")}">',
+        *map(_picture, pictures),
         _videos(videos),
         "<h2>Arms</h2>",
         *(_arms(result) for results in runs.values() for result in results),
@@ -78,6 +81,11 @@ def page(
         + "\n".join(parts)
         + "</body></html>\n"
     )
+
+
+def _picture(path: Path) -> str:
+    title, alt = PICTURES[path.stem]
+    return f'<h2>{title}</h2><img alt="{alt}" src="{_data(path, "png")}">'
 
 
 def number(value: float | None) -> str:

@@ -20,6 +20,7 @@ from metatest.report.html import decimals, page
 from metatest.report.results import Result, arm_words, load_results
 from metatest.report.run_record import read_record
 from metatest.report.statistics import Summary, aggregate, summarise
+from metatest.report.traces import draw_traces
 
 
 class Report(NamedTuple):
@@ -30,7 +31,8 @@ class Report(NamedTuple):
 
 
 def write_report(output: Path, run_dirs: list[Path]) -> Report:
-    """Write curves.png, summary.json and report.html to `output` from what the runs hold.
+    """Write curves.png, summary.json and report.html to `output` from what the runs hold, and
+    metaparameters.png where agents tuned themselves.
 
     Raises ValueError for a run that cannot be read, OSError where `output` refuses.
     """
@@ -48,7 +50,10 @@ def write_report(output: Path, run_dirs: list[Path]) -> Report:
     numbers["aggregate"] = [{"algorithm": k, **asdict(v)} for k, v in pooled.items()]
     write_atomically(output / "summary.json", (json.dumps(numbers, indent=1) + "\n").encode())
     videos = [gif for path in run_dirs for gif in sorted((path / "videos").glob("*.gif"))]
-    text = page(runs, records, summaries, comparisons, pooled, output / "curves.png", videos)
+    traces = output / "metaparameters.png"
+    traced = draw_traces([result for results in runs.values() for result in results], traces)
+    pictures = [output / "curves.png", *([traces] if traced else [])]
+    text = page(runs, records, summaries, comparisons, pooled, pictures, videos)
     write_atomically(output / "report.html", text.encode())
     return Report(summaries, comparisons)
 

@@ -10,9 +10,9 @@ from lpg.files.export import can_export, exported_rule
 from lpg.files.storage import save_rule, write_atomically
 from lpg.rule import RuleParams
 from lpg.rules.lpg import LPG
+from lpg.runs.event_log import EventLog
 from lpg.runs.resume import forget_after, keep_options
 from metatrain.config import MetaTrainConfig
-from metatrain.records.event_log import EventLog
 from metatrain.selection import Selection, exported
 
 # Fields that may differ when a run is taken up again: how long and in what manner, not what.

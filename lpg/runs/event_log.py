@@ -15,21 +15,21 @@ _proto: Any = event_pb2  # generated at import time, so unknown to type checkers
 class EventLog:
     """One event file. tensorboardX's SummaryWriter would write from a thread of its own."""
 
-    def __init__(self, directory: Path, first_meta_step: int):
+    def __init__(self, directory: Path, first_step: int):
         """Raises OSError, as `add` does, where the file cannot be written."""
         directory.mkdir(parents=True, exist_ok=True)
         self._writer = EventsWriter(str(directory / "events"))
         # TensorBoard forgets what an interrupted run had written of later steps.
-        self._write(first_meta_step, session_log=_proto.SessionLog(status=_proto.SessionLog.START))
+        self._write(first_step, session_log=_proto.SessionLog(status=_proto.SessionLog.START))
 
-    def add(self, meta_step: int, scalars: list[tuple[str, float]]) -> None:
-        """Write (tag, value) pairs of one meta-step; on disk when this returns."""
+    def add(self, step: int, scalars: list[tuple[str, float]]) -> None:
+        """Write (tag, value) pairs of one step; on disk when this returns."""
         for tag, value in scalars:
-            self._write(meta_step, summary=scalar(tag, value))
+            self._write(step, summary=scalar(tag, value))
         self._writer.flush()
 
-    def _write(self, meta_step: int, **content: Any) -> None:
-        event = _proto.Event(wall_time=time.time(), step=meta_step, **content)
+    def _write(self, step: int, **content: Any) -> None:
+        event = _proto.Event(wall_time=time.time(), step=step, **content)
         self._writer.write_event(event)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto import event_pb2
 
-from metatrain.records.event_log import EventLog
+from lpg.runs.event_log import EventLog
 
 
 def read_events(directory):
