@@ -122,7 +122,7 @@ def main() -> None:
         write_record(command.run_dir, ["metatest", *arguments], command.rule, file)
         _evaluate_all(command.run_dir, algorithms, specs, budget, console)
         if games:
-            algorithms = _algorithms(command, baseline_head=True)
+            algorithms = _algorithms(command, baseline_head=True, lag=1)  # the emulator's
             play_all(command.run_dir, algorithms, games, command.atari_options, console)
         report = write_report(command.run_dir, [command.run_dir])
         console.print(as_table(report))
@@ -145,8 +145,8 @@ def _specs(command: Command) -> list[TaskSpec]:
     return [overrides.apply(find_task(name)) for name in command.envs]
 
 
-def _algorithms(command: Command, baseline_head: bool) -> list[Algorithm]:
-    tuning = command.tuning
+def _algorithms(command: Command, baseline_head: bool, lag: int = 0) -> list[Algorithm]:
+    tuning = replace(command.tuning, lag=max(lag, command.tuning.lag))
     if command.gamma is not None:
         tuning = replace(tuning, gamma=command.gamma)
     options = AlgorithmOptions(baseline_head, command.precision, tuning)

@@ -17,7 +17,7 @@ from lpg.rules.stac import ALL, STAC, Metaparameters, mgrl
 from lpg.rules.stacx import STACX
 from lpg.self_tuning import OnlineRule, Pairs, SelfTuning
 from metatest.tasks import TaskSpec, TrainingSettings
-from metatest.training import Arm, Training
+from metatest.training import Arm, AtariTraining, Training
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class TuningOptions:
     gamma: float = 0.995
     """Discount factor of IMPALA and QR, and of the outer loss."""
     learning_rates: tuple[float, ...] = (2e-4, 6e-4, 2e-3, 6e-3)
-    """Arms of RMSProp's (published: 6e-4, for Atari); each falls linearly to 0."""
+    """Arms of RMSProp's on gymnax; each falls linearly to 0."""
+    atari_rates: tuple[float, ...] = (6e-4,)
+    """The same on Atari."""
     num_envs: int = 32
     """Parallel environments per agent; losses are sums over them."""
     lag: int = 0
@@ -159,17 +161,16 @@ def training(learner: Learner, options: TuningOptions) -> Training:
         del spec
         return [(rate, None) for rate in options.learning_rates]
 
-    def optimizer(spec: TaskSpec, num_updates: int) -> optax.GradientTransformation:
-        del spec
-        steps = num_updates * learner.fresh  # theta moves once a trajectory
+    def rmsprop(num_updates: int) -> optax.GradientTransformation:
         return impala_optimizer(
-            steps,
+            num_updates * learner.fresh,  # theta moves once a trajectory
             max_norm=options.max_norm,
             eps=options.epsilon,
             constant_rate=options.constant_rate,
         )
 
-    return Training(settings, arms, optimizer, options.lag)
+    atari = AtariTraining("resnet", options.num_envs, options.atari_rates, (None,), rmsprop)
+    return Training(settings, arms, lambda spec, n: rmsprop(n), options.lag, atari)
 
 
 def _with(options: TuningOptions, name: str, text: str) -> TuningOptions:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 import optax
 
@@ -23,6 +24,26 @@ def own_optimizer(spec: TaskSpec, num_updates: int) -> optax.GradientTransformat
     return make_optimizer(spec.optimizer)
 
 
+def adam(num_updates: int) -> optax.GradientTransformation:
+    """Whatever the number of updates."""
+    del num_updates
+    return make_optimizer("adam")
+
+
+@dataclass(frozen=True)
+class AtariTraining:
+    """The same on Atari, where what is None is as the options of a run have it."""
+
+    torso: Literal["nature", "resnet"] = "nature"
+    num_envs: int | None = None
+    learning_rates: tuple[float, ...] | None = None
+    prediction_costs: tuple[float | None, ...] | None = None
+    optimizer: Callable[[int], optax.GradientTransformation] = adam
+
+
+PUBLISHED_ATARI = AtariTraining()  # of learned rules and A2C (Oh et al. 2020, Table 4)
+
+
 @dataclass(frozen=True)
 class Training:
     """Settings, arms and optimiser by task, and how old the acting parameters are."""
@@ -31,6 +52,7 @@ class Training:
     arms: Callable[[TaskSpec], list[Arm]] = every_arm
     optimizer: Callable[[TaskSpec, int], optax.GradientTransformation] = own_optimizer
     lag: int = 0  # updates by which acting parameters lag behind
+    atari: AtariTraining = PUBLISHED_ATARI
 
 
 META_TRAINED = Training(lambda spec: META_TRAINING)  # learned rules, at home in that

@@ -21,11 +21,10 @@ from lpg.learner import FrozenRule
 from lpg.precision import Precision
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import with_baseline
-from metatest.atari.env import AtariEnv, AtariSettings, Choose
+from metatest.atari.env import FRAMES_PER_STEP, AtariEnv, AtariSettings, Choose
 from metatest.atari.train import (
     Player,
     as_trajectory,
-    frames,
     hypers,
     make_programs,
     newborn,
@@ -85,7 +84,7 @@ def main() -> None:
         ),
     }
     env.close()
-    total = frames(updates, benchmark.num_envs, steps)
+    total = updates * benchmark.num_envs * steps * FRAMES_PER_STEP
     alone = seconds["emulator alone, random actions"]
     for name, value in seconds.items():
         rate = f"{total / value:10,.0f} frames/s"

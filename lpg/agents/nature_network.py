@@ -1,6 +1,7 @@
 """The Atari agent C(32)-C(64)-C(64)-D(512) (Mnih et al. 2015; Oh et al. 2020, Table 4)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -31,21 +32,16 @@ class AtariTorso(nn.Module):
         return output_heads(x, self.heads, condition)
 
 
-@dataclass(frozen=True)
-class AtariAgent(Network):
-    """An `Agent` of one lifetime; not meant for vmap (its convolutions are XLA's own)."""
+class ScreenAgent(Network):
+    """Mixin: an agent whose torso reads screens."""
 
     heads: Heads
+    torso: Any
 
     @property
     def convolutional(self) -> bool:
         """Yes."""
         return True
-
-    @property
-    def torso(self) -> AtariTorso:
-        """The flax module whose parameters are theta."""
-        return AtariTorso(self.heads)
 
     def init(self, key: Array, num_states: Array) -> AgentParams:
         """By one black screen; `num_states` plays no part."""
@@ -59,3 +55,15 @@ class AtariAgent(Network):
         flat = observation.reshape((-1, *SCREEN))
         outputs = jnp.asarray(self.torso.apply({"params": params}, flat, condition))
         return outputs.reshape((*batch, self.heads.total))
+
+
+@dataclass(frozen=True)
+class AtariAgent(ScreenAgent):
+    """An `Agent` of one lifetime; not meant for vmap (its convolutions are XLA's own)."""
+
+    heads: Heads
+
+    @property
+    def torso(self) -> AtariTorso:
+        """The flax module whose parameters are theta."""
+        return AtariTorso(self.heads)

@@ -6,7 +6,7 @@ for all 57 games again and only the missing ones are played.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,17 +19,25 @@ from lpg.runs.checkpoint import Checkpoints
 from lpg.runs.command import stop_signals
 from lpg.runs.resume import forget_after, keep_options
 from metatest.algorithms import Algorithm
-from metatest.atari.env import AtariEnv, AtariSettings
+from metatest.atari.env import FRAMES_PER_STEP, AtariEnv, AtariSettings
 from metatest.atari.games import Game
-from metatest.atari.train import Programs, frames, hypers, make_programs, newborn, play_and_learn
+from metatest.atari.train import (
+    AtariState,
+    Interval,
+    Programs,
+    hypers,
+    make_programs,
+    newborn,
+    play_and_learn,
+)
 from metatest.atari.video import record
-from metatest.curve import Curve
-from metatest.report.results import Result
+from metatest.curve import Curve, by_name
+from metatest.report.results import Result, folder_name
 from metatest.selection import Choice, choose_arm
+from metatest.training import Arm
 
 # Options that may differ when a run is taken up again.
 FREE_OPTIONS = ("seeds", "log_every", "checkpoint_every", "video_steps")
-Arm = tuple[float, float]  # learning rate, alpha_y
 SELECTION_SEED = 1_000_000  # seeds of runs that only choose an arm
 
 
@@ -41,7 +49,7 @@ class AtariOptions:
     """Emulator frames of one agent; 200M are 83,333 updates."""
     learning_rates: tuple[float, ...] = (5e-4,)
     """Adam's; several are tried on a run of their own (searched: 1e-3, 5e-4, 3e-4)."""
-    prediction_costs: tuple[float, ...] = (0.5,)
+    prediction_costs: tuple[float | None, ...] = (0.5,)
     """alpha_y, for A2C the value's weight (searched: 1, 0.5, 0.1)."""
     gamma: float = 0.995
     """Discount factor (Table 4)."""
@@ -69,9 +77,22 @@ class AtariOptions:
         if not self.learning_rates or not self.prediction_costs:
             raise ValueError("Atari needs at least one learning rate and one alpha_y.")
 
-    def num_updates(self, total_frames: int) -> int:
+    def of(self, algorithm: Algorithm) -> "AtariOptions":
+        """With what the algorithm has of its own in place."""
+        own = algorithm.training.atari
+        given = {"learning_rates": own.learning_rates, "prediction_costs": own.prediction_costs}
+        options = replace(self, **{name: x for name, x in given.items() if x is not None})
+        if own.num_envs is None:
+            return options
+        return replace(options, settings=replace(self.settings, num_envs=own.num_envs))
+
+    def steps_per_update(self, fresh: int = 1) -> int:
+        """Environment steps of all emulators, for a learner that takes `fresh` new trajectories."""
+        return fresh * self.settings.num_envs * self.num_steps
+
+    def num_updates(self, total_frames: int, fresh: int = 1) -> int:
         """Agent updates that fit into `total_frames` emulator frames, at least one."""
-        return max(1, total_frames // frames(1, self.settings.num_envs, self.num_steps))
+        return max(1, total_frames // (self.steps_per_update(fresh) * FRAMES_PER_STEP))
 
 
 class Stopped(Exception):
@@ -89,23 +110,27 @@ def evaluate_atari(
 
     Raises ValueError where the folder holds a run of other options, Stopped after a signal.
     """
-    folder = run_dir / "atari" / game.name / algorithm.name
+    options, fresh = options.of(algorithm), algorithm.learner.fresh
+    folder = run_dir / "atari" / game.name / folder_name(algorithm.name)
     folder.mkdir(parents=True, exist_ok=True)
     keep_options(folder / "options.json", asdict(options), FREE_OPTIONS)
-    env = AtariEnv(game.name, AtariSettings(num_envs=2), 0)
-    programs = make_programs(algorithm.learner, env.num_actions)
-    env.close()
-    live = partial(run_agent, programs, game, options, on_progress=on_progress)
+    make = partial(make_programs, algorithm.learner, game.minimal_actions, algorithm.training.atari)
+
+    def live(total_frames: int, arm: Arm, seed: int, place: str) -> list[dict[str, Any]]:
+        total = options.num_updates(total_frames, fresh)
+        where = folder / place
+        return run_agent(make(total), game, options, arm, seed, total, where, on_progress)
+
     arms = list(product(options.learning_rates, options.prediction_costs))
-    tried = _choose(live, arms, options.num_updates(options.selection_frames), folder)
+    tried = _choose(partial(live, options.selection_frames), arms)
     chosen = arms[0 if tried is None else tried.best]
-    total = options.num_updates(options.frames)
-    lives = [live(chosen, seed, total, folder / f"seed{seed}") for seed in range(options.seeds)]
+    lives = [live(options.frames, chosen, seed, f"seed{seed}") for seed in range(options.seeds)]
     if options.video_steps:
-        _video(programs, game, options, chosen, folder, run_dir, algorithm.name)
+        path = run_dir / "videos" / f"{game.name}-{folder.name}.gif"
+        _video(make(1), game, options, chosen, folder, path)
     return Result.of(
         as_curve(lives),
-        options.settings.num_envs * options.num_steps,
+        options.steps_per_update(fresh),
         suite="atari",
         env=game.name,
         algorithm=algorithm.name,
@@ -121,11 +146,11 @@ def evaluate_atari(
     )
 
 
-def _choose(live: Callable[..., Any], arms: list[Arm], total: int, folder: Path) -> Choice | None:
+def _choose(live: Callable[..., Any], arms: list[Arm]) -> Choice | None:
     """By one agent an arm; None where there is nothing to choose."""
     if len(arms) == 1:
         return None
-    lives = [live(arm, SELECTION_SEED, total, folder / f"arm{i}") for i, arm in enumerate(arms)]
+    lives = [live(arm, SELECTION_SEED, f"arm{i}") for i, arm in enumerate(arms)]
     return choose_arm(as_curve(lives), len(arms))
 
 
@@ -162,7 +187,7 @@ def run_agent(
                 )
                 state, interval = play_and_learn(programs, state, env, step, options.num_steps)
                 done += step
-                line = _line(game, options, done, interval)
+                line = _line(game, options, done, interval, programs, state)
                 lines.append(line)
                 file.write(json.dumps(line) + "\n")
                 file.flush()
@@ -176,21 +201,31 @@ def run_agent(
     return lines
 
 
-def _line(game: Game, options: AtariOptions, done: int, interval: Any) -> dict[str, Any]:
+def _line(
+    game: Game,
+    options: AtariOptions,
+    done: int,
+    interval: Interval,
+    programs: Programs,
+    state: AtariState,
+) -> dict[str, Any]:
     scores = [episode.score for episode in interval.episodes]
-    per_update = frames(1, options.settings.num_envs, options.num_steps)
+    each = options.steps_per_update(programs.learner.fresh) * FRAMES_PER_STEP
     score = float(np.mean(scores)) if scores else None
-    return {
+    line = {
         "update": done,
-        "frames": done * per_update,
+        "frames": done * each,
         "episodes": len(scores),
         "score": score,
         "human_normalised": None if score is None else game.human_normalised(score),
         "reward_per_step": interval.reward_per_step,
         "updates": interval.updates,
         "seconds": round(interval.seconds, 3),
-        "frames_per_second": round(interval.updates * per_update / interval.seconds),
+        "frames_per_second": round(interval.updates * each / interval.seconds),
     }
+    trace = jax.device_get(programs.learner.trace(state.learner))
+    named = by_name({name: np.asarray(x)[None] for name, x in trace.items()})
+    return line | ({"traces": {name: float(x[0]) for name, x in named.items()}} if named else {})
 
 
 def as_curve(lives: list[list[dict[str, Any]]]) -> Curve:
@@ -200,7 +235,12 @@ def as_curve(lives: list[list[dict[str, Any]]]) -> Curve:
         return np.array([[line[name] for line in life] for life in lives], float).T
 
     updates = np.array([line["update"] for line in lives[0]])
-    return Curve(updates, of_all("reward_per_step"), of_all("score"), np.zeros(len(lives), bool))
+    traces = {
+        name: np.array([[line["traces"][name] for line in life] for life in lives], float).T
+        for name in lives[0][0].get("traces", ())
+    }
+    finite = np.zeros(len(lives), bool)
+    return Curve(updates, of_all("reward_per_step"), of_all("score"), finite, traces)
 
 
 def _video(
@@ -209,10 +249,8 @@ def _video(
     options: AtariOptions,
     arm: Arm,
     folder: Path,
-    run_dir: Path,
-    name: str,
+    path: Path,
 ) -> None:
-    path = run_dir / "videos" / f"{game.name}-{name}.gif"
     state = newborn(programs, 0, hypers(*arm, options.gamma))
     restored = Checkpoints(folder / "seed0").restore_newest(jax.eval_shape(lambda: state))
     if restored is not None and not path.exists():

@@ -11,6 +11,7 @@ from metatest.algorithms import Algorithm
 from metatest.atari.games import Game
 from metatest.atari.run import AtariOptions, evaluate_atari
 from metatest.report.results import append_result
+from metatest.report.traces import write_events
 from metatest.report.write import write_report
 
 
@@ -22,12 +23,10 @@ def play_all(
     console: Console,
 ) -> None:
     """Every game with every algorithm; what a folder holds already is not played again."""
-    arms = len(options.learning_rates) * len(options.prediction_costs)
-    each = options.seeds * options.num_updates(options.frames)
-    each += arms * options.num_updates(options.selection_frames) if arms > 1 else 0
+    total = sum(total_updates(options.of(x), x.learner.fresh) for x in algorithms)
     percentage = TextColumn("{task.percentage:.1f}%")
     with progress(console, percentage, live=console.is_terminal) as shown:
-        bar = shown.add_task("", total=each * len(games) * len(algorithms))
+        bar = shown.add_task("", total=total * len(games))
         for game in games:
             for algorithm in algorithms:
 
@@ -41,7 +40,15 @@ def play_all(
                     algorithm, game, options, run_dir, lambda n, x, who=who: report(n, x, who)
                 )
                 append_result(run_dir, result)
+                write_events(run_dir, result)
                 write_report(run_dir, [run_dir])
+
+
+def total_updates(options: AtariOptions, fresh: int) -> int:
+    """Of one algorithm on one game, trials of arms included."""
+    arms = len(options.learning_rates) * len(options.prediction_costs)
+    trials = arms * options.num_updates(options.selection_frames, fresh) if arms > 1 else 0
+    return trials + options.seeds * options.num_updates(options.frames, fresh)
 
 
 def _figures(line: dict[str, Any]) -> str:

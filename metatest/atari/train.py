@@ -7,16 +7,18 @@ reads pi and y of the parameters that it updates, computed anew on the trajector
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int
 
-from lpg.agent import Agent, AgentParams, Body
+from lpg.agent import Agent, Body
+from lpg.agents.impala_resnet import ResNetAgent
 from lpg.agents.nature_network import AtariAgent
 from lpg.heads import action_log_prob
 from lpg.learner import Learner, LearnerState
@@ -25,9 +27,10 @@ from lpg.rollout import sample_action
 from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState
-from metatest.atari.env import FRAMES_PER_STEP, AtariEnv, AtariRollout, Episode
+from metatest.atari.env import AtariEnv, AtariRollout, Episode
+from metatest.training import PUBLISHED_ATARI, AtariTraining
 
-OPTIMIZER = make_optimizer("adam")
+TORSOS = {"nature": AtariAgent, "resnet": ResNetAgent}
 
 
 class AtariState(NamedTuple):
@@ -46,6 +49,7 @@ class Programs:
 
     learner: Learner
     agent: Agent
+    optimizer: optax.GradientTransformation = field(default_factory=lambda: make_optimizer("adam"))
 
     @property
     def body(self) -> Body:
@@ -54,7 +58,8 @@ class Programs:
 
     @cached_property
     def act(self) -> Callable[..., tuple[Array, Array]]:
-        """Compiled: parameters theta, a key and screens [B, 4, 84, 84] to actions i32 [B]."""
+        """Compiled: a learner's state, a key and screens [B, 4, 84, 84] to actions i32 [B] and
+        their log-probabilities."""
         return jax.jit(partial(_act, self))
 
     @cached_property
@@ -72,25 +77,32 @@ class Interval(NamedTuple):
     episodes: list[Episode]
 
 
-def make_programs(learner: Learner, num_actions: int) -> Programs:
-    """The learner, with an Atari agent that has the heads it asks for."""
-    return Programs(learner, AtariAgent(learner.heads(num_actions)))
+def make_programs(
+    learner: Learner,
+    num_actions: int,
+    training: AtariTraining = PUBLISHED_ATARI,
+    num_updates: int = 1,
+) -> Programs:
+    """The learner, an agent that has the heads it asks for, and an optimiser for a whole life."""
+    agent = TORSOS[training.torso](learner.heads(num_actions))
+    return Programs(learner, agent, training.optimizer(num_updates))
 
 
 def newborn(programs: Programs, seed: int, hypers: Hypers) -> AtariState:
     """A run before its first update; `seed` decides all its draws but the games' own."""
     key, key_agent = jax.random.split(jax.random.key(seed))
     params = programs.agent.init(key_agent, jnp.int32(0))
-    agent = AgentState(params, OPTIMIZER.init(params))
+    agent = AgentState(params, programs.optimizer.init(params))
     learner = programs.learner.init(jax.random.fold_in(key_agent, 1), agent)
     return AtariState(learner, key, jnp.int32(0), hypers)
 
 
 def _act(
-    programs: Programs, params: AgentParams, key: Array, screen: Array
+    programs: Programs, learner: LearnerState, key: Array, screen: Array
 ) -> tuple[Int[Array, "B"], Float[Array, "B"]]:
     """Actions and their log-probabilities."""
-    logits = programs.body.outputs(params, screen).logits
+    body = programs.body._replace(condition=programs.learner.condition(learner))
+    logits = body.outputs(learner.agent.params, screen).logits
     action = sample_action(logits, jax.random.uniform(key, (screen.shape[0],)))
     return action, action_log_prob(logits, action)
 
@@ -98,7 +110,7 @@ def _act(
 def _learn(programs: Programs, state: AtariState, trajectories: Sequence[Trajectory]) -> AtariState:
     """From all that the learner reads, oldest first; those after the oldest are kept."""
     learner = programs.learner.learn(
-        programs.body, OPTIMIZER, state.learner, trajectories, state.hypers
+        programs.body, programs.optimizer, state.learner, trajectories, state.hypers
     )
     kept = tuple(trajectories[programs.learner.fresh :])
     return state._replace(learner=learner, kept=kept, update=state.update + 1)
@@ -109,21 +121,21 @@ class Player:
 
     def __init__(self, programs: Programs, state: AtariState):
         self._act = programs.act
-        self._params = state.learner.agent.params
+        self._learner = state.learner
         self._key = jax.random.fold_in(state.key, state.update)
         self._calls = 0
 
     def follow(self, state: AtariState, update: Int[Array, ""]) -> None:
         """Act by the parameters of `state` from here on, with draws that go with what they are for,
         the update after `update`: the same parameters may play for two of them."""
-        self._params = state.learner.agent.params
+        self._learner = state.learner
         self._key = jax.random.fold_in(state.key, update)
         self._calls = 0
 
     def __call__(self, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._calls += 1
         key = jax.random.fold_in(self._key, self._calls)
-        action, log_prob = self._act(self._params, key, screen)
+        action, log_prob = self._act(self._learner, key, screen)
         return np.asarray(action), np.asarray(log_prob)
 
 
@@ -159,15 +171,10 @@ def as_trajectory(rollout: AtariRollout) -> Trajectory:
     return Trajectory(*(jnp.asarray(x) for x in rollout[:6]))
 
 
-def frames(updates: int, num_envs: int, num_steps: int) -> int:
-    """Emulator frames of an agent's `updates` updates."""
-    return updates * num_envs * num_steps * FRAMES_PER_STEP
-
-
-def hypers(learning_rate: float, prediction_cost: float, gamma: float) -> Hypers:
-    """One life's, as float32 scalars."""
+def hypers(learning_rate: float, prediction_cost: float | None, gamma: float) -> Hypers:
+    """One life's, as float32 scalars; nothing reads an alpha_y that there is not."""
 
     def scalar(x: float) -> Float[Array, ""]:
         return jnp.float32(x)
 
-    return Hypers(scalar(learning_rate), scalar(prediction_cost), scalar(gamma))
+    return Hypers(scalar(learning_rate), scalar(prediction_cost or 0.0), scalar(gamma))

@@ -1,6 +1,7 @@
 """What one algorithm achieved on one environment, and results.jsonl, which holds it."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,11 @@ def arm_words(learning_rate: float, prediction_cost: float | None) -> str:
     """An arm as tables have it."""
     words = [learning_rate] if prediction_cost is None else [learning_rate, prediction_cost]
     return ", ".join(f"{x:g}" for x in words)
+
+
+def folder_name(name: str) -> str:
+    """An algorithm's or environment's name without what globs, shells and paths read otherwise."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
 
 
 def append_result(run_dir: Path, result: Result) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lpg.runs.event_log import EventLog
-from metatest.report.results import Result
+from metatest.report.results import Result, folder_name
 
 MANY = 8  # heads or quantiles that are told apart by name; more by colour from low to high
 
@@ -65,7 +65,9 @@ def _draw(axis: Axes, steps: np.ndarray, members: dict[str, np.ndarray]) -> None
 
 def write_events(run_dir: Path, result: Result) -> None:
     """TensorBoard's curves of one result: means over seeds, by environment steps."""
-    log = EventLog(run_dir / "tensorboard" / result.env / result.algorithm, 0)
+    log = EventLog(
+        run_dir / "tensorboard" / folder_name(result.env) / folder_name(result.algorithm), 0
+    )
     try:
         for i, step in enumerate(result.interactions):
             finished = [x for x in result.episode_return[i] if x is not None]

@@ -9,15 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lpg.agents.impala_resnet import ResNetAgent
 from lpg.agents.nature_network import AtariAgent
 from lpg.heads import Heads
 from lpg.learner import FrozenRule
 from lpg.rules.lpg_eq7 import LPGWithBaseline
-from metatest.algorithms import a2c
+from metatest.algorithms import AlgorithmOptions, a2c, choose
 from metatest.atari.env import AtariEnv, AtariSettings
 from metatest.atari.games import games, resolve
 from metatest.atari.run import AtariOptions, Stopped, evaluate_atari, run_agent
 from metatest.atari.train import hypers, make_programs
+from metatest.family import TuningOptions
 
 TINY = AtariOptions(
     frames=10 * 2 * 5 * 4, num_steps=5, seeds=2, log_every=2, checkpoint_every=4, video_steps=6,
@@ -121,6 +123,19 @@ def test_missing_extra_says_what_to_install(monkeypatch):
         AtariEnv("pong", AtariSettings(), seed=0)
 
 
+def test_the_residual_network_has_the_published_size():
+    """1,089,232 in the torso and 257 an output (Espeholt et al. 2018, figure 3)."""
+    agent = ResNetAgent(Heads(logits=6, value=1))
+    shapes = jax.eval_shape(agent.init, jax.random.key(0), jnp.int32(0))
+    expected, channels = 0, 4
+    for width in (16, 32, 32):
+        expected += (9 * channels + 1) * width + 4 * (9 * width + 1) * width
+        channels = width
+    expected += (11 * 11 * 32 + 1) * 256
+    assert expected == 1_089_232
+    assert sum(x.size for x in jax.tree.leaves(shapes)) == expected + 257 * 7
+
+
 def test_network_has_the_published_size():
     """Kernels 8, 4, 3 with strides 4, 2, 1 leave 7 x 7 x 64 = 3,136 features for D(512)."""
     agent = AtariAgent(Heads(logits=4, value=1))
@@ -176,6 +191,27 @@ def test_a_game_with_arms_seeds_and_video(tmp_path):
     assert (tmp_path / "videos" / "breakout-a2c.gif").stat().st_size > 1000
     with pytest.raises(ValueError, match=r"gamma \(0.995 -> 0.9\)"):
         evaluate_atari(a2c(), game, replace(options, gamma=0.9), tmp_path)
+
+
+def test_an_agent_that_tunes_itself_plays_and_is_taken_up_again(tmp_path):
+    """IMPALA's network and settings, two trajectories an update, metaparameters in the log."""
+    from dataclasses import replace
+
+    tuning = TuningOptions(num_envs=2, lag=1, meta_learning_rate=0.1)
+    (stac,) = choose(("stac[lam,alpha]",), AlgorithmOptions(tuning=tuning))
+    options = replace(TINY, frames=4 * 2 * 2 * 5 * 4, video_steps=0, seeds=1)
+    pong = games()["pong"]
+    result = evaluate_atari(stac, pong, options, tmp_path)
+    assert result.interactions == [40, 80] and (result.num_envs, result.learning_rate) == (2, 6e-4)
+    assert result.prediction_cost is None and set(result.traces) == {"lam", "alpha"}
+    lines = (tmp_path / "atari" / "pong" / "stac-lam-alpha" / "seed0" / "metrics.jsonl").read_text()
+    first, last = map(json.loads, lines.splitlines())
+    assert (first["frames"], last["frames"]) == (160, 320)
+    assert first["traces"]["lam"] != last["traces"]["lam"]
+    again = evaluate_atari(stac, pong, options, tmp_path)
+    assert again == result
+    params = make_programs(stac.learner, 6, stac.training.atari, 4).agent
+    assert isinstance(params, ResNetAgent)
 
 
 def test_a_signal_saves_and_stops(programs, tmp_path):

@@ -7,10 +7,9 @@ import ale_py
 import numpy as np
 import pytest
 
-from metatest.atari.env import AtariEnv, AtariSettings
+from metatest.atari.env import FRAMES_PER_STEP, AtariEnv, AtariSettings
 from metatest.atari.games import games, resolve
 from metatest.atari.run import AtariOptions
-from metatest.atari.train import frames
 
 LENGTHS = np.array([3, 5, 4, 7])  # steps of a game of each environment
 MADE = []
@@ -133,8 +132,9 @@ def test_published_frames_are_the_published_updates():
     """Table 4: 30 environments, 20 steps of 4 frames; 200M frames are 83,333 updates."""
     options = AtariOptions()
     assert options.num_updates(200_000_000) == 83_333
-    assert frames(83_333, 30, 20) == 199_999_200
+    assert 83_333 * options.steps_per_update() * FRAMES_PER_STEP == 199_999_200
     assert [options.num_updates(n) for n in (1, 2_399, 4_799, 4_800)] == [1, 1, 1, 2]
+    assert options.num_updates(200_000_000, fresh=2) == 41_666
 
 
 def test_games_are_ales_in_alphabetical_order():

@@ -32,8 +32,9 @@ class Counting(Programs):
     acted: list = None
     read: list = None
 
-    def act(self, params, key, screen):
-        self.acted.append((int(params), tuple(np.asarray(jax.random.key_data(key)).tolist())))
+    def act(self, learner, key, screen):
+        params = int(learner.agent.params)
+        self.acted.append((params, tuple(np.asarray(jax.random.key_data(key)).tolist())))
         return jnp.zeros(len(screen), jnp.int32), jnp.zeros(len(screen))
 
     def learn(self, state, trajectories):
@@ -68,7 +69,7 @@ class Silent(AtariEnv):
 
 
 def programs(learner):
-    return Counting(learner, AtariAgent(Heads(logits=6, value=1)), [], [])
+    return Counting(learner, AtariAgent(Heads(logits=6, value=1)), acted=[], read=[])
 
 
 def state_at(update):
