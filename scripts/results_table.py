@@ -17,7 +17,7 @@ import tyro
 
 from lpg.files.storage import write_atomically
 from metatest.report.comparison import Comparison, compare, counts
-from metatest.report.results import Result, load_results
+from metatest.report.results import Result, arm_words, load_results
 from metatest.report.run_record import read_record
 from metatest.report.statistics import Summary, summarise
 from metatest.report.write import cell

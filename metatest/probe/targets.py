@@ -146,9 +146,10 @@ def _peaks(m: int) -> Float[np.ndarray, "m m"]:
 
 def _joined(questions: list[RuleInputs]) -> RuleInputs:
     """Side by side as rows, which gamma alone has for its first axis."""
-    columns: Any = zip(*questions, strict=True)
-    joined: Any = (np.concatenate(x, axis=min(1, np.ndim(x[0]) - 1)) for x in columns)
-    return RuleInputs(*joined)
+    joined: Any = jax.tree.map(
+        lambda *x: np.concatenate(x, axis=min(1, np.ndim(x[0]) - 1)), *questions
+    )
+    return joined
 
 
 def _gae(paid: RuleInputs) -> np.ndarray:

@@ -208,7 +208,7 @@ def test_padding_changes_nothing():
         Body(TABLE, ALL).outputs(state.params, trajectory.observation), trajectory,
         jnp.float32(0.9),
     )  # fmt: skip
-    for x, y in zip(inputs, expected, strict=True):
+    for x, y in zip(*map(jax.tree.leaves, (inputs, expected)), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-6)
 
 

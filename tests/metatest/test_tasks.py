@@ -112,7 +112,7 @@ def test_agents_by_observation_and_overrides():
         ("CartPole", "did you mean CartPole-v1"),
         ("Pendulum-v1", "continuous actions"),
         ("MNISTBandit-bsuite", "downloads data"),
-        ("no.such.module:Env", "Cannot take the environment"),
+        ("no.such.module:Env", "Cannot take 'no.such.module:Env' for an environment"),
         ("json:JSONDecoder", "gymnax Environment class"),
     ],
 )
@@ -171,12 +171,12 @@ def test_an_action_mask_holds_for_agents_and_the_random_policy(env):
 
 def test_algorithms_train_by_their_own_settings_unless_told_otherwise():
     learned, cartpole = Algorithm("lpg", FrozenRule(RULE, None)), find_task("CartPole-v1")
-    assert plan(learned, cartpole, Budget()) == (400, (64, 0.995, 1.0))
-    assert plan(a2c(), cartpole, Budget()) == (3200, (8, 0.99, 0.1))
+    assert plan(learned, cartpole, Budget()) == (400, 1280, (64, 0.995, 1.0))
+    assert plan(a2c(), cartpole, Budget()) == (3200, 160, (8, 0.99, 0.1))
     for algorithm in (learned, a2c()):
-        assert plan(algorithm, find_task("short"), Budget()) == (781, (64, 0.995, 1.0))
+        assert plan(algorithm, find_task("short"), Budget()) == (781, 1280, (64, 0.995, 1.0))
         told = Budget(num_envs=4, gamma=0.9, reward_scale=2.0)
-        assert plan(algorithm, cartpole, told) == (6400, (4, 0.9, 2.0))
+        assert plan(algorithm, cartpole, told) == (6400, 80, (4, 0.9, 2.0))
 
 
 def test_budgets_are_equal_steps_to_within_an_update():
