@@ -30,7 +30,7 @@ class TuningOptions:
 
     gamma: float = 0.995
     """Discount factor of IMPALA and QR, and of the outer loss."""
-    learning_rates: tuple[float, ...] = (2e-4, 6e-4, 2e-3, 6e-3)
+    learning_rates: tuple[float, ...] = (2e-3, 6e-3, 2e-2, 6e-2)
     """Arms of RMSProp's on gymnax; each falls linearly to 0."""
     atari_rates: tuple[float, ...] = (6e-4,)
     """The same on Atari."""

@@ -92,7 +92,7 @@ def born(task: Task, key: Array, hypers: Hypers) -> Life:
     )
     life = life._replace(lagging=(life.acting(task),) * task.lag)
     for _ in range(task.learner.num_trajectories - task.learner.fresh):
-        life, trajectory, _ = _act(task, life)
+        life, trajectory, _ = act(task, life)
         life = life._replace(kept=(*life.kept, trajectory))
     return life
 
@@ -106,7 +106,7 @@ def _update(task: Task, life: Life) -> tuple[Life, EpisodeSummary]:
     learner, trajectories = task.learner, [*life.kept]
     summaries = []
     for _ in range(learner.fresh):
-        life, trajectory, summary = _act(task, life)
+        life, trajectory, summary = act(task, life)
         trajectories.append(trajectory)
         summaries.append(summary)
     lagging = (*life.lagging, life.acting(task))[1:] if task.lag else ()
@@ -116,7 +116,7 @@ def _update(task: Task, life: Life) -> tuple[Life, EpisodeSummary]:
     return life, jax.tree.map(lambda *parts: sum(parts), *summaries)
 
 
-def _act(task: Task, life: Life) -> tuple[Life, Trajectory, EpisodeSummary]:
+def act(task: Task, life: Life) -> tuple[Life, Trajectory, EpisodeSummary]:
     """A rollout, with rewards as the learner is to read them."""
     key, key_rollout = jax.random.split(life.key)
     state, trajectory, summary = rollout(

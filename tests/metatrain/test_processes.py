@@ -24,7 +24,8 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 # Without the tests' eight devices.
-UNOPTIMISED = "--xla_backend_optimization_level=0"
+DEVICES = "--xla_force_host_platform_device_count=8"
+UNOPTIMISED = os.environ["XLA_FLAGS"].replace(DEVICES, "")
 
 
 def start(run_dir, meta_steps, *extra, devices=None):
