@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lpg.files.loading import from_file
-from lpg.files.storage import RuleFile, RuleFileError, load_rule
+from lpg.files.storage import RuleFile, RuleFileError, digest, load_rule
 from lpg.learner import FrozenRule, Learner
 from lpg.precision import Precision
 from lpg.rules.a2c import A2C
@@ -23,6 +23,7 @@ class Algorithm:
     name: str
     learner: Learner
     training: Training = META_TRAINED
+    version: str = ""  # what tells it from another of its name, for lives that are taken up again
 
 
 def a2c() -> Algorithm:
@@ -73,12 +74,14 @@ def _choose(name: str, options: AlgorithmOptions, taken: set[str]) -> Algorithm:
     if name in BASELINES:
         return BASELINES[name]()
     if family is not None:
-        return Algorithm(name, *family)
+        return Algorithm(name, *family, version=repr(options.tuning))
     if is_import_path(name):
         return _own(name)
     file = _file(name)
     learner = learned(name, file, options.baseline_head, options.precision)
-    return Algorithm(_named(name, str(file.architecture.get("rule")), taken), learner)
+    version = f"{digest(file)}, {options.precision}, {options.baseline_head}"
+    own = _named(name, str(file.architecture.get("rule")), taken)
+    return Algorithm(own, learner, version=version)
 
 
 def _own(name: str) -> Algorithm:

@@ -12,20 +12,22 @@ from rich.console import Console
 
 from lpg.precision import Precision
 from lpg.runs.checkpoint import CheckpointError
-from lpg.runs.command import enable_compilation_cache, fail, progress
+from lpg.runs.command import Stopped, enable_compilation_cache, fail, progress, stop_signals
 from metatest.algorithms import Algorithm, AlgorithmOptions, choose, rule_file
 from metatest.atari.env import check_installed
 from metatest.atari.games import resolve
-from metatest.atari.run import AtariOptions, Stopped
+from metatest.atari.run import AtariOptions
 from metatest.atari.sweep import play_all
-from metatest.evaluate import Budget, evaluate, make_task, total_updates
+from metatest.evaluate import Budget, evaluate, kept_folder, make_task, total_updates
 from metatest.family import TuningOptions
 from metatest.report.results import append_result
 from metatest.report.run_record import write_record
 from metatest.report.traces import write_events
 from metatest.report.write import as_table, write_report
+from metatest.saved import Saved
 from metatest.tasks import Overrides, TaskSpec, find_task
 
+STOPPING = "Stopping at the next point; once more to stop at once."
 SUBCOMMANDS = {
     "report": "metatest.report.cli",
     "probe": "metatest.probe.cli",
@@ -102,10 +104,7 @@ def main() -> None:
     console = Console()
     try:
         file = rule_file(command.rule)
-        if not command.envs and not command.atari:
-            raise ValueError("Name at least one environment with --envs or game with --atari.")
-        if command.steps is not None and not command.envs:
-            raise ValueError("--steps is of --envs; a game's life is --atari-options.frames.")
+        _refuse_nothing(command)
         algorithms = _algorithms(command, command.baseline_head)
         specs, games = _specs(command), resolve(command.atari)
         if games:
@@ -118,6 +117,8 @@ def main() -> None:
     enable_compilation_cache()
     try:
         command.run_dir.mkdir(parents=True, exist_ok=True)
+        for spec, algorithm in product(specs, algorithms):  # before anything is written over
+            kept_folder(command.run_dir, algorithm, spec, budget)
         (command.run_dir / "results.jsonl").write_text("")
         write_record(command.run_dir, ["metatest", *arguments], command.rule, file)
         _evaluate_all(command.run_dir, algorithms, specs, budget, console)
@@ -136,6 +137,13 @@ def main() -> None:
     except OSError as error:
         cause = f"Cannot write to {command.run_dir} ({error.strerror})"
         sys.exit(fail("metatest", f"{cause}; choose another --run-dir.", 1))
+
+
+def _refuse_nothing(command: Command) -> None:
+    if not command.envs and not command.atari:
+        raise ValueError("Name at least one environment with --envs or game with --atari.")
+    if command.steps is not None and not command.envs:
+        raise ValueError("--steps is of --envs; a game's life is --atari-options.frames.")
 
 
 def _specs(command: Command) -> list[TaskSpec]:
@@ -160,12 +168,19 @@ def _evaluate_all(
     budget: Budget,
     console: Console,
 ) -> None:
-    with progress(console) as shown:
+    with stop_signals(STOPPING) as stop, progress(console) as shown:
         bar = shown.add_task("", total=total_updates(algorithms, specs, budget))
+
+        def advance(updates: int) -> None:
+            shown.advance(bar, updates)
+
         for spec in specs:
             for algorithm in algorithms:
                 shown.update(bar, description=f"{spec.name} {algorithm.name}")
-                result = evaluate(algorithm, spec, budget, lambda n: shown.advance(bar, n))
+                folder = kept_folder(run_dir, algorithm, spec, budget)
+                result = evaluate(
+                    algorithm, spec, budget, advance, lambda phase, f=folder: Saved(f / phase, stop)
+                )
                 append_result(run_dir, result)
                 write_events(run_dir, result)
             # After each environment, so that an interrupted run has its report.

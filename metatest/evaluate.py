@@ -1,8 +1,9 @@
 """Evaluate algorithms on tasks: arms are chosen on seeds of their own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,9 +12,11 @@ from jaxtyping import Array
 
 from lpg.agents.make import make_agent
 from lpg.instance import for_parallel, num_states
+from lpg.runs.resume import keep_options
 from metatest.algorithms import Algorithm
 from metatest.curve import Curve
-from metatest.report.results import Result, with_none
+from metatest.report.results import Result, folder_name, with_none
+from metatest.saved import Saved
 from metatest.selection import Choice, choose_arm
 from metatest.tasks import TaskSpec, TrainingSettings, random_return
 from metatest.train_agent import Task, train
@@ -79,8 +82,13 @@ def evaluate(
     spec: TaskSpec,
     budget: Budget,
     on_progress: Callable[[int], None] = lambda updates: None,
+    place: Callable[[str], Saved | None] = lambda phase: None,
 ) -> Result:
-    """Choose the best arm on `selection_seeds`, then train `seeds` fresh agents with it."""
+    """Choose the best arm on `selection_seeds`, then train `seeds` fresh agents with it.
+
+    Args:
+        place: where lives of a phase, selection or report, are kept and taken up again.
+    """
     num_updates, steps_per_update, settings = plan(algorithm, spec, budget)
     key = jax.random.fold_in(jax.random.key(budget.seed), _stable_hash(spec.name))
     task = make_task(algorithm, spec, budget)
@@ -88,14 +96,16 @@ def evaluate(
         train, task, gamma=settings.gamma, num_updates=num_updates, on_progress=on_progress
     )
     arms = algorithm.training.arms(spec)
-    choice = _select(live, jax.random.fold_in(key, SELECTION), arms, budget.selection_seeds)
+    trial = partial(live, saved=place("selection"))
+    choice = _select(trial, jax.random.fold_in(key, SELECTION), arms, budget.selection_seeds)
     if np.isneginf(choice.mean).all():
         raise FloatingPointError(
             f"Agents of {algorithm.name} on {spec.name} diverged with every arm; this rule does "
             "not suit the environment."
         )
-    learning_rate, prediction_cost = arms[choice.best]
-    curve = live(jax.random.fold_in(key, REPORT), *_hypers([arms[choice.best]] * budget.seeds))
+    chosen = arms[choice.best]
+    hypers = _hypers([chosen] * budget.seeds)
+    curve = live(jax.random.fold_in(key, REPORT), *hypers, saved=place("report"))
     chance = spec.random_return
     if chance is None:
         chance = with_none(random_return(spec, jax.random.fold_in(key, RANDOM)))
@@ -105,8 +115,7 @@ def evaluate(
         suite=spec.suite,
         env=spec.name,
         algorithm=algorithm.name,
-        learning_rate=learning_rate,
-        prediction_cost=prediction_cost,
+        **dict(zip(("learning_rate", "prediction_cost"), chosen, strict=True)),
         **settings._asdict(),
         selection=choice.rows(arms),
         selection_metric=choice.metric,
@@ -149,6 +158,21 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
         reward_scale=planned.settings.reward_scale,
         lag=algorithm.training.lag,
     )
+
+
+def kept_folder(run_dir: Path, algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Path:
+    """Where the lives of `algorithm` on `spec` are kept; ValueError where other ones are."""
+    folder = run_dir.joinpath("lives", folder_name(spec.name), folder_name(algorithm.name))
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        **asdict(budget),
+        "agent": spec.agent,
+        "optimizer": spec.optimizer,
+        "arms": [list(arm) for arm in algorithm.training.arms(spec)],
+        "algorithm": algorithm.version,
+    }
+    keep_options(folder / "options.json", options)
+    return folder
 
 
 def total_updates(algorithms: list[Algorithm], specs: list[TaskSpec], budget: Budget) -> int:

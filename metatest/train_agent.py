@@ -19,6 +19,7 @@ from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState
 from metatest.curve import Curve, as_curve, point
+from metatest.saved import Saved
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,11 @@ class Task:
     num_steps: int = 20
     reward_scale: float = 1.0  # of the rewards that the learner reads, not of those reported
     lag: int = 0  # updates by which the acting parameters are old
+
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps of one life."""
+        return self.learner.fresh * self.num_steps * self.num_envs
 
 
 class Acting(NamedTuple):
@@ -136,6 +142,7 @@ def train(
     num_points: int = 50,
     on_progress: Callable[[int], None] = lambda updates: None,
     seeds: Int[np.ndarray, "N"] | None = None,
+    saved: Saved | None = None,
 ) -> Curve:
     """Train N fresh agents for `num_updates` updates each.
 
@@ -144,26 +151,38 @@ def train(
         num_points: log points along the lives; everything between two is one program.
         on_progress: called with the number of updates done since the last call.
         seeds: lives of equal seed have equal worlds, agents and draws; 0 to N - 1 by default.
+        saved: where lives are kept and taken up again; raises Stopped after a signal.
     """
-    num_lives = len(learning_rate)
-    seeds = np.arange(num_lives) if seeds is None else seeds
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(seeds))
-    hypers = Hypers(
-        learning_rate=jnp.asarray(learning_rate, jnp.float32),
-        prediction_cost=jnp.asarray(prediction_cost, jnp.float32),
-        gamma=jnp.full((num_lives,), gamma, jnp.float32),
-    )
-    lives = jax.jit(jax.vmap(partial(born, task)))(keys, hypers)
+    if saved is not None and (found := saved.finished()) is not None:
+        on_progress(num_updates)
+        return found
+    seeds = np.arange(len(learning_rate)) if seeds is None else seeds
+    lives = _newborn(task, key, seeds, (learning_rate, prediction_cost, gamma))
     program = jax.jit(partial(run_updates, task), donate_argnums=0)
     trace = jax.jit(jax.vmap(task.learner.trace))
-    points, steps = [], task.learner.fresh * task.num_steps * task.num_envs
-    for length in _chunk_lengths(num_updates, num_points):
+    lives, points = (lives, []) if saved is None else saved.restore(lives)
+    done = sum(x.updates for x in points)
+    on_progress(done)
+    for length in list(_chunk_lengths(num_updates, num_points))[len(points) :]:
         lives, summary = program(lives, jnp.int32(length))
         traced = jax.device_get(trace(lives.learner))
-        points.append(point(length, steps * length, jax.device_get(summary), traced))
+        steps = length * task.steps_per_update
+        points.append(point(length, steps, jax.device_get(summary), traced))
         on_progress(length)
-    finite = jax.vmap(lambda p: jnp.isfinite(optax.global_norm(p)))(lives.learner.agent.params)
-    return as_curve(points, ~np.asarray(finite))
+        done += length
+        if saved is not None:
+            saved.add(done, points[-1], lives, done == num_updates)
+    norms = jax.vmap(optax.global_norm)(lives.learner.agent.params)
+    curve = as_curve(points, ~np.isfinite(np.asarray(norms)))
+    if saved is not None:
+        saved.finish(done, curve.diverged)
+    return curve
+
+
+def _newborn(task: Task, key: Array, seeds: np.ndarray, hypers: tuple[Any, Any, float]) -> Life:
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(seeds))
+    each = (jnp.broadcast_to(jnp.asarray(x, jnp.float32), seeds.shape) for x in hypers)
+    return jax.jit(jax.vmap(partial(born, task)))(keys, Hypers(*each))
 
 
 def run_updates(task: Task, lives: Life, num_updates: Array) -> tuple[Life, EpisodeSummary]:

@@ -100,6 +100,14 @@ def shipped_rules() -> tuple[str, ...]:
     return tuple(sorted(f.name[: -len(suffix)] for f in files if f.name.endswith(suffix)))
 
 
+def digest(rule: RuleFile) -> str:
+    """SHA-256 of a rule's tensors, in the order of their names."""
+    sha = hashlib.sha256()
+    for _, x in sorted(_flatten(rule.params).items()):
+        sha.update(np.ascontiguousarray(x).tobytes())
+    return sha.hexdigest()
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """All of `data` or the file as it was: a temporary file beside it takes its place."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -53,6 +53,10 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(base / "lpg-engine" / "jax"))
 
 
+class Stopped(Exception):
+    """A signal asked to stop; everything is saved."""
+
+
 @contextmanager
 def stop_signals(announcement: str | None = None) -> Iterator[list[int]]:
     """A list that fills when Ctrl-C or SIGTERM arrives; a second one stops at once.

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from lpg.runs.checkpoint import Checkpoints
-from lpg.runs.command import stop_signals
+from lpg.runs.command import Stopped, stop_signals
 from lpg.runs.resume import forget_after, keep_options
 from metatest.algorithms import Algorithm
 from metatest.atari.env import FRAMES_PER_STEP, AtariEnv, AtariSettings
@@ -93,10 +93,6 @@ class AtariOptions:
     def num_updates(self, total_frames: int, fresh: int = 1) -> int:
         """Agent updates that fit into `total_frames` emulator frames, at least one."""
         return max(1, total_frames // (self.steps_per_update(fresh) * FRAMES_PER_STEP))
-
-
-class Stopped(Exception):
-    """A signal asked to stop; everything is saved."""
 
 
 def evaluate_atari(

@@ -1,6 +1,5 @@
 """command.json: what was run, with what, so that a report can say how to repeat it."""
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -12,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lpg.files.storage import RuleFile, write_atomically
+from lpg.files.storage import RuleFile, digest, write_atomically
 
 PACKAGES = ("lpg-engine", "jax", "jaxlib", "gymnax", "ale-py")
 
@@ -34,7 +33,7 @@ def write_record(run_dir: Path, command: list[str], rule_name: str, rule: RuleFi
 def _described(rule: RuleFile) -> dict[str, Any]:
     return {
         "parameters": sum(np.size(x) for x in jax.tree.leaves(rule.params)),
-        "sha256": _digest(rule),
+        "sha256": digest(rule),
         "architecture": rule.architecture,
         "provenance": rule.provenance,
     }
@@ -56,10 +55,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _digest(rule: RuleFile) -> str:
-    sha = hashlib.sha256()
-    for leaf in jax.tree.leaves(rule.params):
-        sha.update(np.ascontiguousarray(leaf).tobytes())
-    return sha.hexdigest()

@@ -14,10 +14,11 @@ from lpg.agents.nature_network import AtariAgent
 from lpg.heads import Heads
 from lpg.learner import FrozenRule
 from lpg.rules.lpg_eq7 import LPGWithBaseline
+from lpg.runs.command import Stopped
 from metatest.algorithms import AlgorithmOptions, a2c, choose
 from metatest.atari.env import AtariEnv, AtariSettings
 from metatest.atari.games import games, resolve
-from metatest.atari.run import AtariOptions, Stopped, evaluate_atari, run_agent
+from metatest.atari.run import AtariOptions, evaluate_atari, run_agent
 from metatest.atari.train import hypers, make_programs
 from metatest.family import TuningOptions
 

@@ -8,8 +8,8 @@ from test_algorithms import rule_file
 from test_metatest_cli import run
 from test_statistics import result
 
+from lpg.runs.command import Stopped
 from metatest import cli
-from metatest.atari.run import Stopped
 from metatest.report import cli as report_cli
 
 SHORT = ["--envs", "short", "--steps", "1280", "--seeds", "1"]  # soon over where it is not refused
