@@ -46,9 +46,9 @@ def clip_by_global_norm(
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        norm = optax.global_norm(updates)
-        # Where nothing is clipped the norm may be 0, and its gradient then NaN.
-        factor = jnp.where(norm < max_norm, 1.0, max_norm / jnp.maximum(norm, max_norm))
+        # The norm itself has no derivative where it is 0.
+        square = optax.tree.norm(updates, squared=True)
+        factor = max_norm / jnp.sqrt(jnp.maximum(square, max_norm**2))
         factor = factor if differentiate else jax.lax.stop_gradient(factor)
         return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), state
 

@@ -6,7 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from lpg.optimizers import SGD, apply_direction, make_optimizer, scale_by_adam_constant_root
+from lpg.optimizers import (
+    SGD,
+    apply_direction,
+    clip_by_global_norm,
+    impala_optimizer,
+    make_optimizer,
+    scale_by_adam_constant_root,
+)
 
 B1, B2, EPS = 0.9, 0.999, 1e-8
 PARAMS = {"w": jnp.zeros((2, 3)), "b": jnp.zeros((3,))}
@@ -117,3 +124,37 @@ def test_each_life_steps_by_its_own_rate_and_parameters_keep_their_type():
     }  # fmt: skip
     for leaf in moved.values():
         np.testing.assert_array_equal(leaf.astype(jnp.float32), [[1, 1], [0, 0], [3, 3]])
+
+
+def test_impalas_optimiser_is_clipped_rmsprop_with_a_falling_step():
+    """Beside NumPy: epsilon inside the root, an accumulator of 1 at first, the last step 0."""
+    rng = np.random.default_rng(0)
+    grads = rng.normal(size=(4, 3)) * np.array([[0.1], [9.0], [1.0], [1.0]])
+    optimizer = impala_optimizer(4, max_norm=2.0, decay=0.9, eps=0.3)
+    state, mean_square = optimizer.init(jnp.zeros(3)), np.ones(3)
+    for i, grad in enumerate(grads):
+        direction, state = optimizer.update(jnp.asarray(grad, jnp.float32), state)
+        clipped = grad * min(1.0, 2.0 / np.linalg.norm(grad))
+        mean_square = 0.9 * mean_square + 0.1 * clipped**2
+        expected = (1 - i / 4) * clipped / np.sqrt(mean_square + 0.3)
+        np.testing.assert_allclose(direction, expected, rtol=1e-5)
+    assert not np.asarray(optimizer.update(jnp.ones(3), state)[0]).any()
+    constant = impala_optimizer(1, constant_rate=True)
+    state = constant.init(jnp.ones(1))
+    for _ in range(3):
+        direction, state = constant.update(jnp.ones(1), state)
+    assert direction[0] > 0.5
+
+
+@pytest.mark.parametrize("differentiate", [False, True])
+def test_a_clips_factor_is_a_constant_unless_asked_otherwise(differentiate):
+    clip = clip_by_global_norm(1.0, differentiate)
+
+    def first(scale):
+        return clip.update(scale * jnp.array([3.0, 4.0]), optax.EmptyState())[0][0]
+
+    np.testing.assert_allclose(first(1.0), 0.6, rtol=1e-6)
+    # Clipped, the direction alone is left: its derivative by the size is 0, or factor times 3.
+    np.testing.assert_allclose(jax.grad(first)(1.0), 0.0 if differentiate else 0.6, atol=1e-6)
+    # Nothing is clipped, nor NaN, where gradients vanish.
+    assert jax.grad(lambda s: clip.update(s * jnp.zeros(2), optax.EmptyState())[0][0])(1.0) == 0.0

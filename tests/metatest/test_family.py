@@ -154,3 +154,40 @@ def test_following_pairs_read_each_trajectory_twice():
     assert len(lives.kept) == 1
     curve = train(task, jax.random.key(0), np.ones(1), np.zeros(1), 0.9, 3, num_points=3)
     assert set(curve.traces) == set(ALL) and np.isfinite(curve.traces["gamma"]).all()
+
+
+OWN = """
+from lpg.learner import FrozenRule
+from lpg.rules.a2c import A2C
+from metatest.algorithms import Algorithm
+from metatest.training import META_TRAINED
+
+
+class Mine(FrozenRule):
+    def __init__(self):
+        super().__init__(A2C(entropy_cost=0.5), ())
+
+
+def described():
+    return Algorithm("theirs", Mine(), META_TRAINED)
+
+
+class Nothing:
+    pass
+"""
+
+
+def test_a_learner_of_ones_own_is_one_file_and_its_name(tmp_path, monkeypatch):
+    (tmp_path / "own_agent.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    mine, theirs = choose(("own_agent:Mine", "own_agent:described"), OPTIONS)
+    assert (mine.name, theirs.name) == ("mine", "theirs")
+    spec = replace(find_task("CartPole-v1"), agent="D(4)", learning_rates=(1e-2,))
+    result = evaluate(mine, spec, BUDGET)
+    assert result.algorithm == "mine" and result.traces == {}
+    assert len(result.selection) == 3 and result.num_envs == 8  # trained as A2C is
+    with pytest.raises(ValueError, match="no lpg.learner.Learner"):
+        choose(("own_agent:Nothing",), OPTIONS)
+    with pytest.raises(ValueError, match="Cannot take 'own_agent:Absent' for an algorithm"):
+        choose(("own_agent:Absent",), OPTIONS)
