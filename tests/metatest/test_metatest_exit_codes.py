@@ -48,7 +48,7 @@ def test_nothing_is_written_for_what_cannot_be_run(
 def test_agents_and_budgets_are_those_asked_for(tmp_path, monkeypatch):
     seen = []
 
-    def planted(algorithm, spec, budget, on_progress):
+    def planted(algorithm, spec, budget, on_progress, place):
         seen.append((algorithm.name, spec, budget))
         return result(spec.name, algorithm.name, [1.0])
 
@@ -76,7 +76,7 @@ def test_agents_and_budgets_are_those_asked_for(tmp_path, monkeypatch):
 def test_agents_that_diverge_end_it_but_environments_before_have_their_report(
     tmp_path, monkeypatch, capsys
 ):
-    def planted(algorithm, spec, budget, on_progress):
+    def planted(algorithm, spec, budget, on_progress, place):
         if spec.name == "sparse":
             raise FloatingPointError("Agents of lpg on sparse diverged.")
         return result(spec.name, algorithm.name, [1.0])
