@@ -9,6 +9,7 @@ from typing import Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from lpg.precision import Precision
 from lpg.runs.checkpoint import CheckpointError
@@ -176,7 +177,7 @@ def _evaluate_all(
 
         for spec in specs:
             for algorithm in algorithms:
-                shown.update(bar, description=f"{spec.name} {algorithm.name}")
+                shown.update(bar, description=escape(f"{spec.name} {algorithm.name}"))
                 folder = kept_folder(run_dir, algorithm, spec, budget)
                 result = evaluate(
                     algorithm, spec, budget, advance, lambda phase, f=folder: Saved(f / phase, stop)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import TextColumn
 
 from lpg.runs.command import progress
@@ -35,7 +36,7 @@ def play_all(
                     if line and not console.is_terminal:
                         console.print(f"{who} {_figures(line)}")
 
-                who = f"{game.name} {algorithm.name}"
+                who = escape(f"{game.name} {algorithm.name}")
                 result = evaluate_atari(
                     algorithm, game, options, run_dir, lambda n, x, who=who: report(n, x, who)
                 )

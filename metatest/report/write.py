@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from lpg.files.storage import write_atomically
@@ -96,8 +97,8 @@ def as_table(report: Report) -> Table:
         table.add_row(
             *([s.run] if several else []),
             env,
-            s.algorithm,
-            verdicts,
+            escape(s.algorithm),
+            escape(verdicts),
             cell(s.mean, s.standard_error),
             cell(s.random),
             arm_words(s.learning_rate, s.prediction_cost),

@@ -77,3 +77,13 @@ def test_the_console_names_runs_metrics_and_diverged_seeds_where_there_are_any(c
 def test_a_cell_is_a_dash_where_there_is_no_figure():
     assert [cell(x) for x in (None, float("nan"), float("inf"))] == ["-"] * 3
     assert cell(12.345, 0.04) == "12.3 ±0.0" and cell(0.05, 0.2) == "0.0500 ±0.2000"
+
+
+def test_a_name_that_carries_options_is_shown_whole():
+    """Brackets are rich's markup where nobody says otherwise."""
+    runs = {"one": [result("a", "stac[gamma,lam]", [1.0, 1.1]), result("a", "stac[]", [0.0, 0.1])]}
+    table = as_table(Report(summarise(runs), compare(runs)))
+    console = Console(width=140)
+    with console.capture() as shown:
+        console.print(table)
+    assert "stac[gamma,lam]" in shown.get() and "better than stac[]" in shown.get()
