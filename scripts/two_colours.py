@@ -108,10 +108,10 @@ def arrays(curve: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def around(curve: dict[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per exchange: steps since it, from one window before to two after, and returns there."""
+    """Per exchange that two windows follow: steps since it, from one before, and returns there."""
     steps, returns = arrays(curve)
     pieces = []
-    for swap in range(SWAP, int(steps[-1]), SWAP):
+    for swap in range(SWAP, int(steps[-1]) - 2 * WINDOW + 1, SWAP):
         near = (steps > swap - WINDOW) & (steps <= swap + 2 * WINDOW)
         pieces.append((steps[near] - swap, returns[near]))
     return pieces
