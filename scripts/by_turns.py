@@ -1,7 +1,7 @@
 """The speed of two checkouts of this project, by turns: what a change costs.
 
-    git worktree add /tmp/before COMMIT
-    python scripts/by_turns.py --before /tmp/before --what quick grids-float32 lpg:dense a2c:dense
+    git worktree add ../before COMMIT
+    python scripts/by_turns.py --before ../before --what quick grids-float32 lpg:dense a2c:dense
 
 Both are started once, compile, and then take turns on one core, nine times each, in changing order:
 what else the machine does meets both alike. Printed per line: median milliseconds of either (of a
