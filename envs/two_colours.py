@@ -108,9 +108,8 @@ class TwoColours(environment.Environment[TwoColoursState, TwoColoursParams]):
         )
         agent = row * SIZE + column
         taken = (agent == state.keys) & ~state.has_key
-        swapped = (state.clock // params.swap_every) % 2 == 1
         worth = jnp.array([params.high, params.low])
-        worth = jnp.where(swapped, worth[::-1], worth)
+        worth = jnp.where(self.right_key(state, params) == 1, worth[::-1], worth)
         reached = state.has_key & (agent == state.goal)
         reward = jnp.sum(taken * worth) + reached - params.step_cost
         has_key = state.has_key | taken.any()

@@ -24,6 +24,7 @@ class Algorithm:
     learner: Learner
     training: Training = META_TRAINED
     version: str = ""  # what tells it from another of its name, for lives that are taken up again
+    file: RuleFile | None = None  # of a learned rule
 
 
 def a2c() -> Algorithm:
@@ -59,16 +60,6 @@ def choose(names: tuple[str, ...], options: AlgorithmOptions) -> list[Algorithm]
     return algorithms
 
 
-def rule_file(name: str) -> RuleFile | None:
-    """The file of the learned rule called `name`; None for an algorithm that has none.
-
-    Raises RuleFileError for a file that cannot be read, ValueError for a name of nothing.
-    """
-    if name in BASELINES or of_family(name, TuningOptions()) is not None or is_import_path(name):
-        return None
-    return _file(name)
-
-
 def _choose(name: str, options: AlgorithmOptions, taken: set[str]) -> Algorithm:
     family = of_family(name, options.tuning)
     if name in BASELINES:
@@ -81,7 +72,7 @@ def _choose(name: str, options: AlgorithmOptions, taken: set[str]) -> Algorithm:
     learner = learned(name, file, options.baseline_head, options.precision)
     version = f"{digest(file)}, {options.precision}, {options.baseline_head}"
     own = _named(name, str(file.architecture.get("rule")), taken)
-    return Algorithm(own, learner, version=version)
+    return Algorithm(own, learner, version=version, file=file)
 
 
 def _own(name: str) -> Algorithm:

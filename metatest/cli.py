@@ -14,7 +14,7 @@ from rich.markup import escape
 from lpg.precision import Precision
 from lpg.runs.checkpoint import CheckpointError
 from lpg.runs.command import Stopped, enable_compilation_cache, fail, progress, stop_signals
-from metatest.algorithms import Algorithm, AlgorithmOptions, choose, rule_file
+from metatest.algorithms import Algorithm, AlgorithmOptions, choose
 from metatest.atari.env import check_installed
 from metatest.atari.games import resolve
 from metatest.atari.run import AtariOptions
@@ -104,7 +104,6 @@ def main() -> None:
     command = tyro.cli(Command, args=arguments, prog="metatest")
     console = Console()
     try:
-        file = rule_file(command.rule)
         _refuse_nothing(command)
         algorithms = _algorithms(command, command.baseline_head)
         specs, games = _specs(command), resolve(command.atari)
@@ -121,7 +120,7 @@ def main() -> None:
         for spec, algorithm in product(specs, algorithms):  # before anything is written over
             kept_folder(command.run_dir, algorithm, spec, budget)
         (command.run_dir / "results.jsonl").write_text("")
-        write_record(command.run_dir, ["metatest", *arguments], command.rule, file)
+        write_record(command.run_dir, ["metatest", *arguments], command.rule, algorithms[0].file)
         _evaluate_all(command.run_dir, algorithms, specs, budget, console)
         if games:
             algorithms = _algorithms(command, baseline_head=True, lag=1)  # the emulator's

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Sized
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ class Saved:
         folder.mkdir(parents=True, exist_ok=True)
         self._log, self._saved_at = folder / "points.jsonl", time.monotonic()
 
+    @cached_property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.folder)
+
     def finished(self) -> Curve | None:
         """The curve of lives that are over; None while they are not."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
@@ -46,7 +51,7 @@ class Saved:
     def restore(self, lives: Any) -> tuple[Any, list[Point]]:
         """Lives as they were at the newest checkpoint, and their points up to it; newborn ones as
         they are where there is none."""
-        found = Checkpoints(self.folder).restore_newest(jax.eval_shape(lambda: lives))
+        found = self._checkpoints.restore_newest(jax.eval_shape(lambda: lives))
         done = 0 if found is None else found.step
         lines = forget_after(self._log, "update", done)
         return lives if found is None else found.state, [_point(line) for line in lines]
@@ -59,7 +64,7 @@ class Saved:
             traces = {name: with_none(x) for name, x in point.traces.items()}
             file.write(json.dumps({"update": done, **line, "traces": traces}) + "\n")
         if stopping or (not last and time.monotonic() - self._saved_at > self.seconds):
-            Checkpoints(self.folder).save(done, lives)
+            self._checkpoints.save(done, lives)
             self._saved_at = time.monotonic()
         if stopping:
             raise Stopped

@@ -1,7 +1,5 @@
 """IMPALA's deep residual network on Atari's screens (Espeholt et al. 2018, figure 3)."""
 
-from dataclasses import dataclass
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
@@ -48,13 +46,7 @@ class ResNetTorso(nn.Module):
         return output_heads(nn.relu(nn.Dense(FEATURES)(x)), self.heads, condition)
 
 
-@dataclass(frozen=True)
 class ResNetAgent(ScreenAgent):
-    """An `Agent` of one lifetime; not meant for vmap (its convolutions are XLA's own)."""
+    """IMPALA's and its kin's."""
 
-    heads: Heads
-
-    @property
-    def torso(self) -> ResNetTorso:
-        """The flax module whose parameters are theta."""
-        return ResNetTorso(self.heads)
+    torso_class = ResNetTorso

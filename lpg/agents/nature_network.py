@@ -1,7 +1,7 @@
 """The Atari agent C(32)-C(64)-C(64)-D(512) (Mnih et al. 2015; Oh et al. 2020, Table 4)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -32,11 +32,18 @@ class AtariTorso(nn.Module):
         return output_heads(x, self.heads, condition)
 
 
+@dataclass(frozen=True)
 class ScreenAgent(Network):
-    """Mixin: an agent whose torso reads screens."""
+    """An `Agent` of one lifetime that reads screens; not meant for vmap (its convolutions are
+    XLA's own)."""
 
     heads: Heads
-    torso: Any
+    torso_class: ClassVar[type[nn.Module]]
+
+    @property
+    def torso(self) -> nn.Module:
+        """The flax module whose parameters are theta."""
+        return self.torso_class(self.heads)
 
     @property
     def convolutional(self) -> bool:
@@ -57,13 +64,7 @@ class ScreenAgent(Network):
         return outputs.reshape((*batch, self.heads.total))
 
 
-@dataclass(frozen=True)
 class AtariAgent(ScreenAgent):
-    """An `Agent` of one lifetime; not meant for vmap (its convolutions are XLA's own)."""
+    """The published one."""
 
-    heads: Heads
-
-    @property
-    def torso(self) -> AtariTorso:
-        """The flax module whose parameters are theta."""
-        return AtariTorso(self.heads)
+    torso_class = AtariTorso

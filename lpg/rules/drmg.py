@@ -16,7 +16,7 @@ from lpg.losses.quantile import quantile_loss
 from lpg.losses.returns import n_step_returns
 from lpg.losses.vtrace import leaky_vtrace
 from lpg.rule import Hypers, RuleInputs
-from lpg.rules.stac import kl_from
+from lpg.rules.stac import kl_from, refuse_unknown
 from lpg.trajectory import Trajectory
 
 
@@ -62,9 +62,7 @@ class DrMG:
     embedded = False
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.live if name not in ALL]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no metaparameter; known are {', '.join(ALL)}.")
+        refuse_unknown(self.live, ALL)
         if self.num_steps is not None and {"lam", "alpha"} & set(self.live):
             raise ValueError("n-step returns have no lambda and no alpha; take them out of live.")
         if self.num_quantiles < 1:

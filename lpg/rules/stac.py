@@ -70,10 +70,7 @@ class STAC:
     hidden: tuple[int, ...] = ()  # layers of the head's own
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.live if name not in Metaparameters._fields]
-        if unknown:
-            known = ", ".join(Metaparameters._fields)
-            raise ValueError(f"{unknown[0]!r} is no metaparameter; known are {known}.")
+        refuse_unknown(self.live, Metaparameters._fields)
 
     @property
     def upper(self) -> Metaparameters:
@@ -128,6 +125,13 @@ class STAC:
         targets = head_targets(reference, inputs, 0)
         loss = actor_critic_loss(outputs, trajectory, targets)
         return loss + self.outer.kl * kl_from(before, outputs.logits[:-1])
+
+
+def refuse_unknown(live: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """ValueError for the first live metaparameter that there is not."""
+    unknown = [name for name in live if name not in known]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no metaparameter; known are {', '.join(known)}.")
 
 
 def head_targets(eta: Metaparameters, inputs: RuleInputs, head: int) -> ActorCriticTargets:

@@ -7,7 +7,7 @@ for all 57 games again and only the missing ones are played.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from metatest.atari.train import (
 from metatest.atari.video import record
 from metatest.curve import Curve, by_name
 from metatest.report.results import Result, folder_name
-from metatest.selection import Choice, choose_arm
+from metatest.selection import choose_arm
 from metatest.training import Arm
 
 # Options that may differ when a run is taken up again.
@@ -110,20 +110,21 @@ def evaluate_atari(
     folder = run_dir / "atari" / game.name / folder_name(algorithm.name)
     folder.mkdir(parents=True, exist_ok=True)
     keep_options(folder / "options.json", asdict(options), FREE_OPTIONS)
-    make = partial(make_programs, algorithm.learner, game.minimal_actions, algorithm.training.atari)
+    training, actions = algorithm.training.atari, game.minimal_actions
+    # Compiled once for all lives of one length.
+    programs = cache(partial(make_programs, algorithm.learner, actions, training))
 
     def live(total_frames: int, arm: Arm, seed: int, place: str) -> list[dict[str, Any]]:
-        total = options.num_updates(total_frames, fresh)
-        where = folder / place
-        return run_agent(make(total), game, options, arm, seed, total, where, on_progress)
+        n = options.num_updates(total_frames, fresh)
+        return run_agent(programs(n), game, options, arm, seed, n, folder / place, on_progress)
 
     arms = list(product(options.learning_rates, options.prediction_costs))
-    tried = _choose(partial(live, options.selection_frames), arms)
-    chosen = arms[0 if tried is None else tried.best]
+    chosen, said = _choose(partial(live, options.selection_frames), arms)
     lives = [live(options.frames, chosen, seed, f"seed{seed}") for seed in range(options.seeds)]
     if options.video_steps:
         path = run_dir / "videos" / f"{game.name}-{folder.name}.gif"
-        _video(make(1), game, options, chosen, folder, path)
+        own = programs(options.num_updates(options.frames, fresh))
+        _video(own, game, options, chosen, folder, path)
     return Result.of(
         as_curve(lives),
         options.steps_per_update(fresh),
@@ -135,19 +136,21 @@ def evaluate_atari(
         num_envs=options.settings.num_envs,
         gamma=options.gamma,
         reward_scale=1.0,
-        selection=[[*chosen, None, None]] if tried is None else tried.rows(arms),
-        selection_metric=None if tried is None else tried.metric,
+        **said,
         random_return=game.random,
         reference_return=game.human,
     )
 
 
-def _choose(live: Callable[..., Any], arms: list[Arm]) -> Choice | None:
-    """By one agent an arm; None where there is nothing to choose."""
+def _choose(live: Callable[..., Any], arms: list[Arm]) -> tuple[Arm, dict[str, Any]]:
+    """The arm to live with, by one agent an arm where there are several; and what a `Result` says
+    of the choice."""
     if len(arms) == 1:
-        return None
+        return arms[0], {"selection": [[*arms[0], None, None]]}
     lives = [live(arm, SELECTION_SEED, f"arm{i}") for i, arm in enumerate(arms)]
-    return choose_arm(as_curve(lives), len(arms))
+    choice = choose_arm(as_curve(lives), len(arms))
+    said = {"selection": choice.rows(arms), "selection_metric": choice.metric}
+    return arms[choice.best], said
 
 
 def run_agent(

@@ -208,10 +208,8 @@ def _videos(videos: list[Path]) -> str:
 
 
 def _arms(result: Result) -> str:
-    chosen, metric = (
-        (result.learning_rate, result.prediction_cost),
-        result.selection_metric or "score",
-    )
+    chosen = result.learning_rate, result.prediction_cost
+    metric = result.selection_metric or "score"
     rows = "".join(
         f"<tr><td>{lr:g}</td><td>{'' if cost is None else f'{cost:g}'}</td>"
         f"<td{' class=best' if (lr, cost) == chosen else ''}>"

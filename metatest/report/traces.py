@@ -68,16 +68,17 @@ def write_events(run_dir: Path, result: Result) -> None:
     log = EventLog(
         run_dir / "tensorboard" / folder_name(result.env) / folder_name(result.algorithm), 0
     )
+    traced = [
+        (f"{name}/{index}" if index else name, values)
+        for name, members in families(result).items()
+        for index, values in members.items()
+    ]
     try:
         for i, step in enumerate(result.interactions):
             finished = [x for x in result.episode_return[i] if x is not None]
             scalars = [("reward per step", float(np.mean(result.reward_per_step[i])))]
             scalars += [("return", float(np.mean(finished)))] if finished else []
-            for name, members in families(result).items():
-                scalars += [
-                    (f"{name}/{index}" if index else name, float(np.mean(values[i])))
-                    for index, values in members.items()
-                ]
+            scalars += [(tag, float(np.mean(values[i]))) for tag, values in traced]
             log.add(step, scalars)
     finally:
         log.close()
