@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from lpg.agents.make import make_agent
 from lpg.instance import for_parallel, num_states
@@ -17,7 +16,7 @@ from metatest.algorithms import Algorithm
 from metatest.curve import Curve
 from metatest.report.results import Result, folder_name, with_none
 from metatest.saved import Saved
-from metatest.selection import Choice, choose_arm
+from metatest.selection import choose
 from metatest.tasks import TaskSpec, TrainingSettings, random_return
 from metatest.train_agent import Task, train
 from metatest.training import Arm
@@ -84,7 +83,7 @@ def evaluate(
     on_progress: Callable[[int], None] = lambda updates: None,
     place: Callable[[str], Saved | None] = lambda phase: None,
 ) -> Result:
-    """Choose the best arm on `selection_seeds`, then train `seeds` fresh agents with it.
+    """Choose the best of several arms on `selection_seeds`, then train `seeds` fresh agents by it.
 
     Args:
         place: where lives of a phase, selection or report, are kept and taken up again.
@@ -96,16 +95,25 @@ def evaluate(
         train, task, gamma=settings.gamma, num_updates=num_updates, on_progress=on_progress
     )
     arms = algorithm.training.arms(spec)
-    trial = partial(live, saved=place("selection"))
-    choice = _select(trial, jax.random.fold_in(key, SELECTION), arms, budget.selection_seeds)
-    if np.isneginf(choice.mean).all():
-        raise FloatingPointError(
-            f"Agents of {algorithm.name} on {spec.name} diverged with every arm; this rule does "
-            "not suit the environment."
-        )
-    chosen = arms[choice.best]
+
+    def trials() -> Curve:
+        # All arms meet the same worlds: an easy one must not make its arm look good.
+        every = _hypers([arm for arm in arms for _ in range(budget.selection_seeds)])
+        worlds = np.tile(np.arange(budget.selection_seeds), len(arms))
+        key_trials = jax.random.fold_in(key, SELECTION)
+        return live(key_trials, *every, seeds=worlds, saved=place("selection"))
+
+    chosen, said = choose(arms, trials)
+    diverged = FloatingPointError(
+        f"Agents of {algorithm.name} on {spec.name} diverged with every arm; this rule does not "
+        "suit the environment."
+    )
+    if len(arms) > 1 and all(mean is None for *_, mean, _ in said["selection"]):
+        raise diverged
     hypers = _hypers([chosen] * budget.seeds)
     curve = live(jax.random.fold_in(key, REPORT), *hypers, saved=place("report"))
+    if len(arms) == 1 and curve.diverged.all():
+        raise diverged
     chance = spec.random_return
     if chance is None:
         chance = with_none(random_return(spec, jax.random.fold_in(key, RANDOM)))
@@ -117,19 +125,10 @@ def evaluate(
         algorithm=algorithm.name,
         **dict(zip(("learning_rate", "prediction_cost"), chosen, strict=True)),
         **settings._asdict(),
-        selection=choice.rows(arms),
-        selection_metric=choice.metric,
+        **said,
         random_return=chance,
         reference_return=spec.reference_return,
     )
-
-
-def _select(live: Callable[..., Curve], key: Array, arms: list[Arm], seeds: int) -> Choice:
-    """The best arm by lives of its own; all arms meet the same worlds: an easy one must not make
-    its arm look good."""
-    every = [arm for arm in arms for _ in range(seeds)]
-    curve = live(key, *_hypers(every), seeds=np.tile(np.arange(seeds), len(arms)))
-    return choose_arm(curve, len(arms))
 
 
 def _hypers(arms: list[Arm]) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +176,12 @@ def kept_folder(run_dir: Path, algorithm: Algorithm, spec: TaskSpec, budget: Bud
 
 def total_updates(algorithms: list[Algorithm], specs: list[TaskSpec], budget: Budget) -> int:
     """Updates that `evaluate` reports as progress, both phases."""
-    return sum(2 * plan(a, spec, budget).updates for a in algorithms for spec in specs)
+
+    def each(algorithm: Algorithm, spec: TaskSpec) -> int:
+        phases = 2 if len(algorithm.training.arms(spec)) > 1 else 1
+        return phases * plan(algorithm, spec, budget).updates
+
+    return sum(each(algorithm, spec) for algorithm in algorithms for spec in specs)
 
 
 def _stable_hash(name: str) -> int:

@@ -4,16 +4,15 @@ import ast
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
-import jax
 import optax
 
 from lpg.learner import FrozenRule, Learner
 from lpg.optimizers import impala_optimizer
 from lpg.rules.drmg import ALL as QUANTILE_METAPARAMETERS
 from lpg.rules.drmg import DrMG
-from lpg.rules.stac import ALL, STAC, Metaparameters, mgrl
+from lpg.rules.stac import ALL, POLICY_ONLY, STAC, Metaparameters, OuterCosts, mgrl
 from lpg.rules.stacx import STACX
 from lpg.self_tuning import OnlineRule, Pairs, SelfTuning
 from metatest.tasks import TaskSpec, TrainingSettings
@@ -30,6 +29,10 @@ class TuningOptions:
 
     gamma: float = 0.995
     """Discount factor of IMPALA and QR, and of the outer loss."""
+    value_cost: float = 0.25
+    """Weight of (v - V)^2 in IMPALA's loss and in the outer one of STAC and STACX."""
+    entropy_cost: float = 0.01
+    """Weight of the entropy in the same."""
     learning_rates: tuple[float, ...] = (2e-3, 6e-3, 2e-2, 6e-2)
     """Arms of RMSProp's on gymnax; each falls linearly to 0."""
     atari_rates: tuple[float, ...] = (6e-4,)
@@ -44,9 +47,10 @@ class TuningOptions:
     """Inner and outer data: swap takes two trajectories, each inner once; following; same."""
     meta_learning_rate: float = 1e-3
     """Adam's, of the metaparameters before their sigmoid."""
-    start: Literal["outer", "4.6"] = "outer"
-    """Metaparameters at birth: gamma as in the outer loss and the others at 0.99 of their bounds,
-    or sigmoid(4.6) for all."""
+    start: float = 0.99
+    """Metaparameters at birth as shares of their bounds, all but gamma."""
+    start_gamma: float | None = None
+    """gamma at birth; else as in the outer loss."""
     embedded: bool = True
     """Whether MGRL's network is told its metaparameters."""
     outer_rows: int | None = None
@@ -67,6 +71,10 @@ class TuningOptions:
     """Global norm at which gradients are clipped."""
     epsilon: float = 0.1
     """RMSProp's, inside the root."""
+    initial_scale: float = 1.0
+    """RMSProp's accumulator at first: 1 as TensorFlow has it, 0 as optax."""
+    differentiate_clip: bool = False
+    """Let the meta-gradient pass through the factor that clips; else that is a constant."""
     constant_rate: bool = False
     """Keep the learning rate in place of letting it fall."""
 
@@ -75,6 +83,9 @@ class TuningOptions:
             raise ValueError(f"gamma must lie in [0, 1), got {self.gamma}.")
         if self.lag < 0 or self.num_envs < 1 or not self.learning_rates:
             raise ValueError("lag must be at least 0, num_envs 1, and learning_rates not empty.")
+        born = (self.start, 0.5 if self.start_gamma is None else self.start_gamma)
+        if not all(0 < x < 1 for x in born):
+            raise ValueError(f"start and start_gamma must lie between 0 and 1, got {born}.")
 
     def tuned(self, rule: Any) -> Learner:
         """The learner of a rule of the family: frozen where nothing is live."""
@@ -83,29 +94,27 @@ class TuningOptions:
         adam = optax.adam(self.meta_learning_rate)
         return SelfTuning(rule, self.pairs, adam, self.outer_rows, self.lag)
 
-    def begun(self, rule: STAC) -> STAC:
-        """The rule with where it starts, and its weight of the KL where it has one."""
-        kl = self.kl_cost if rule.outer.kl else 0.0
-        rule = replace(rule, outer=rule.outer._replace(kl=kl))
-        if self.start == "outer":
-            return rule
-        near = float(jax.nn.sigmoid(4.6))
-        return replace(rule, start=near, start_gamma=near)
+    def weighed(self, rule: STAC) -> STAC:
+        """The rule with these discounts, weights and values at birth."""
+        costs = {"value_cost": self.value_cost, "entropy_cost": self.entropy_cost}
+        reference = Metaparameters(gamma=self.gamma, **costs)
+        outer = OuterCosts(self.value_cost, 1.0, self.entropy_cost, self.kl_cost)
+        if rule.outer == POLICY_ONLY:
+            outer = POLICY_ONLY
+        begun = {"start": self.start, "start_gamma": self.start_gamma}
+        return replace(rule, reference=reference, outer=outer, **begun)
 
 
 def _stac(options: TuningOptions) -> OnlineRule:
-    reference = Metaparameters(gamma=options.gamma)
-    return options.begun(STAC(_live(options, ALL), reference))
+    return options.weighed(STAC(_live(options, ALL)))
 
 
 def _stacx(options: TuningOptions) -> OnlineRule:
-    reference = Metaparameters(gamma=options.gamma)
-    return options.begun(STACX(_live(options, ALL), reference, num_heads=options.num_heads))
+    return options.weighed(STACX(_live(options, ALL), num_heads=options.num_heads))
 
 
 def _mgrl(options: TuningOptions) -> OnlineRule:
-    rule = mgrl(_live(options, ("gamma", "lam")), options.embedded)
-    return options.begun(replace(rule, reference=Metaparameters(gamma=options.gamma)))
+    return options.weighed(mgrl(_live(options, ("gamma", "lam")), options.embedded))
 
 
 def _drmg(options: TuningOptions) -> OnlineRule:
@@ -119,6 +128,7 @@ def _drmg(options: TuningOptions) -> OnlineRule:
         gamma=options.gamma,
         shared=options.shared,
         num_steps=options.n_step,
+        start=options.start,
     )
 
 
@@ -166,6 +176,8 @@ def training(learner: Learner, options: TuningOptions) -> Training:
             num_updates * learner.fresh,  # theta moves once a trajectory
             max_norm=options.max_norm,
             eps=options.epsilon,
+            initial_scale=options.initial_scale,
+            differentiate_clip=options.differentiate_clip,
             constant_rate=options.constant_rate,
         )
 

@@ -1,7 +1,7 @@
 """Which arm to train with: the one whose lives end with the best returns."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +24,16 @@ class Choice(NamedTuple):
         """Of each arm, in the order of `arms`: itself, its mean, the mean's error."""
         found = zip(arms, self.mean, self.error, strict=True)
         return [[*arm, with_none(mean), with_none(error)] for arm, mean, error in found]
+
+
+def choose(arms: Sequence[Arm], live: Callable[[], Curve]) -> tuple[Arm, dict[str, Any]]:
+    """The arm to train with, by the lives of `live`, arm after arm, where there are several; and
+    what a `Result` says of the choice."""
+    if len(arms) == 1:
+        return arms[0], {"selection": [[*arms[0], None, None]]}
+    choice = choose_arm(live(), len(arms))
+    said = {"selection": choice.rows(arms), "selection_metric": choice.metric}
+    return arms[choice.best], said
 
 
 def choose_arm(curve: Curve, num_arms: int) -> Choice:

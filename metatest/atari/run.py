@@ -33,7 +33,7 @@ from metatest.atari.train import (
 from metatest.atari.video import record
 from metatest.curve import Curve, by_name
 from metatest.report.results import Result, folder_name
-from metatest.selection import choose_arm
+from metatest.selection import choose
 from metatest.training import Arm
 
 # Options that may differ when a run is taken up again.
@@ -119,7 +119,12 @@ def evaluate_atari(
         return run_agent(programs(n), game, options, arm, seed, n, folder / place, on_progress)
 
     arms = list(product(options.learning_rates, options.prediction_costs))
-    chosen, said = _choose(partial(live, options.selection_frames), arms)
+
+    def trials() -> Curve:  # one agent an arm
+        trial = partial(live, options.selection_frames)
+        return as_curve([trial(arm, SELECTION_SEED, f"arm{i}") for i, arm in enumerate(arms)])
+
+    chosen, said = choose(arms, trials)
     lives = [live(options.frames, chosen, seed, f"seed{seed}") for seed in range(options.seeds)]
     if options.video_steps:
         path = run_dir / "videos" / f"{game.name}-{folder.name}.gif"
@@ -140,17 +145,6 @@ def evaluate_atari(
         random_return=game.random,
         reference_return=game.human,
     )
-
-
-def _choose(live: Callable[..., Any], arms: list[Arm]) -> tuple[Arm, dict[str, Any]]:
-    """The arm to live with, by one agent an arm where there are several; and what a `Result` says
-    of the choice."""
-    if len(arms) == 1:
-        return arms[0], {"selection": [[*arms[0], None, None]]}
-    lives = [live(arm, SELECTION_SEED, f"arm{i}") for i, arm in enumerate(arms)]
-    choice = choose_arm(as_curve(lives), len(arms))
-    said = {"selection": choice.rows(arms), "selection_metric": choice.metric}
-    return arms[choice.best], said
 
 
 def run_agent(

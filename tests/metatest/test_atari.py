@@ -195,11 +195,16 @@ def test_a_game_with_arms_seeds_and_video(tmp_path):
 
 
 def test_an_agent_that_tunes_itself_plays_and_is_taken_up_again(tmp_path):
-    """IMPALA's network and settings, two trajectories an update, metaparameters in the log."""
+    """IMPALA's settings, two trajectories an update, metaparameters in the log; the network is the
+    small one, which compiles sooner."""
     from dataclasses import replace
 
     tuning = TuningOptions(num_envs=2, lag=1, meta_learning_rate=0.1)
     (stac,) = choose(("stac[lam,alpha]",), AlgorithmOptions(tuning=tuning))
+    published = stac.training.atari
+    assert isinstance(make_programs(stac.learner, 6, published, 4).agent, ResNetAgent)
+    small = replace(stac.training, atari=replace(published, torso="nature"))
+    stac = replace(stac, training=small)
     options = replace(TINY, frames=4 * 2 * 2 * 5 * 4, video_steps=0, seeds=1)
     pong = games()["pong"]
     result = evaluate_atari(stac, pong, options, tmp_path)
@@ -211,8 +216,6 @@ def test_an_agent_that_tunes_itself_plays_and_is_taken_up_again(tmp_path):
     assert first["traces"]["lam"] != last["traces"]["lam"]
     again = evaluate_atari(stac, pong, options, tmp_path)
     assert again == result
-    params = make_programs(stac.learner, 6, stac.training.atari, 4).agent
-    assert isinstance(params, ResNetAgent)
 
 
 def test_a_signal_saves_and_stops(programs, tmp_path):

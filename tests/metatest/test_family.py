@@ -10,7 +10,7 @@ import pytest
 from lpg.learner import FrozenRule
 from lpg.rule import Hypers
 from lpg.rules.drmg import DrMG
-from lpg.rules.stac import ALL, POLICY_ONLY, STAC
+from lpg.rules.stac import ALL, POLICY_ONLY, STAC, OuterCosts
 from lpg.rules.stacx import STACX
 from lpg.self_tuning import SelfTuning
 from metatest.algorithms import AlgorithmOptions, choose
@@ -61,8 +61,10 @@ def test_a_name_carries_metaparameters_and_options():
         2,
         2,
     )
-    late = rule_of("stac[start=4.6]")
-    assert late.initial.gamma == pytest.approx(0.99005, abs=1e-5)
+    late = rule_of("stac[start=0.9,start_gamma=0.5,value_cost=0.5,entropy_cost=0.1,kl_cost=0]")
+    assert (late.initial.gamma, late.initial.lam) == (0.5, 0.9)
+    assert late.outer == OuterCosts(0.5, 1.0, 0.1, 0.0) and late.initial.value_cost == 0.45
+    assert rule_of("impala[value_cost=0.5]").reference.value_cost == 0.5
     steps = rule_of("drmg[n_step=3,num_quantiles=4]")
     assert (steps.num_steps, steps.num_quantiles) == (3, 4) and "lam" not in steps.live
 
@@ -75,6 +77,7 @@ def test_a_name_carries_metaparameters_and_options():
         ("drmg[lam,n_step=3]", "n-step returns have no lambda"),
         ("stacx[num_heads=0]", "at least 1 head"),
         ("impala[gamma=2]", "gamma must lie"),
+        ("stac[start=1]", "start and start_gamma must lie"),
         ("impala[gamma=high]", "gamma cannot be 'high'"),
     ],
 )

@@ -67,20 +67,20 @@ def test_eight_devices_live_the_same_lives(engines):
     assert max(jax.tree.leaves(moved)) > 0
 
 
-def test_a_run_on_eight_goes_on_on_one_and_four(engines, tmp_path):
-    state, _ = engines[8].run(engines[8].init(jax.random.key(3)), jnp.int32(2))
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(2, state)
-    expected, _ = engines[8].run(state, jnp.int32(1))
-    for n in (1, 4):
-        other = engines.get(n) or engine(n)
-        like = jax.eval_shape(other.init, jax.random.key(0))
-        restored = Checkpoints(tmp_path).restore_newest(like)
-        assert restored is not None
-        after, _ = other.run(other.place(restored.state), jnp.int32(1))
-        for a, b in zip(expected.lifetimes, after.lifetimes, strict=True):
-            np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)
-        assert_same(expected.rule_params, after.rule_params, exact=False)
+@pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8)])
+def test_a_run_goes_on_on_another_number_of_devices(engines, tmp_path, before, after):
+    first, other = engines[before], engines[after]
+    state, _ = first.run(first.init(jax.random.key(3)), jnp.int32(2))
+    Checkpoints(tmp_path).save(2, state)
+    expected, _ = first.run(state, jnp.int32(1))
+    like = jax.eval_shape(other.init, jax.random.key(0))
+    restored = Checkpoints(tmp_path).restore_newest(like)
+    assert restored is not None
+    found, _ = other.run(other.place(restored.state), jnp.int32(1))
+    assert len(found.lifetimes[0].age.sharding.device_set) == after
+    for a, b in zip(expected.lifetimes, found.lifetimes, strict=True):
+        np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)
+    assert_same(expected.rule_params, found.rule_params, exact=False)
 
 
 def test_lifetimes_that_cannot_be_shared_are_refused(engines):

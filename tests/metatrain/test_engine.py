@@ -16,6 +16,7 @@ from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import as_record
 from metatrain.records.run_directory import RunDirectory, RunDirectoryError
 from metatrain.train import RunOptions, train
+from metatrain.validation import Validation
 
 
 def run(engine, state, steps):
@@ -146,11 +147,14 @@ def assert_exported_what_validated_best(run_dir):
     assert load_rule(run_dir / "rule_last.safetensors").provenance["meta_step"] == 8
 
 
-def test_resumed_run_equals_uninterrupted_one(tmp_path):
+def test_resumed_run_equals_uninterrupted_one(engine, tmp_path, monkeypatch):
     """The second run is stopped at 4 of 8, and a log line from beyond its checkpoint is planted.
 
-    Both validate twice.
+    Both validate twice, by programs that are compiled once.
     """
+    validation = Validation(TINY.rule, TINY, engine.cohorts)
+    monkeypatch.setattr("metatrain.train.fitting_engine", lambda rule, config: engine)
+    monkeypatch.setattr("metatrain.train.Validation", lambda *args: validation)
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     options = {"log_every": 2, "checkpoint_every": 4}
     assert train(TINY, RunOptions(whole, **options)) == 8

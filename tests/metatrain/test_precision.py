@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from tiny import TINY, unbounded
@@ -19,23 +18,28 @@ CONFIG = replace(
 
 
 def meta_gradients():
-    """Of one window from the same state, the rule's LSTM in float32 and in bfloat16."""
+    """Of one window of lives five windows old, the rule's LSTM in float32 and in bfloat16."""
     engine = Engine(CONFIG.rule, CONFIG, devices=jax.devices()[:1])
-    state, _ = engine.run(engine.init(jax.random.key(0)), jnp.int32(5))
+    state = engine.init(jax.random.key(0))
     keys = tuple(random_keys(cohort) for cohort in engine.cohorts)
 
     def gradient(precision):
         rule = replace(CONFIG.rule, precision=precision)
 
-        def loss(rule_params):
-            lifetimes = state.lifetimes
-            return window_loss(
-                rule, CONFIG, engine.cohorts, rule_params, lifetimes, keys, unbounded(CONFIG, keys)
-            )[0]
+        def loss(rule_params, lifetimes):
+            shares = unbounded(CONFIG, keys)
+            return window_loss(rule, CONFIG, engine.cohorts, rule_params, lifetimes, keys, shares)
 
-        return np.asarray(ravel_pytree(jax.jit(jax.grad(loss))(state.rule_params))[0], np.float64)
+        return jax.jit(jax.grad(loss, has_aux=True))
 
-    return gradient("float32"), gradient("bfloat16")
+    single, half = gradient("float32"), gradient("bfloat16")
+    lifetimes = state.lifetimes
+    for _ in range(5):
+        _, (lifetimes, _) = single(state.rule_params, lifetimes)
+    return (
+        np.asarray(ravel_pytree(program(state.rule_params, lifetimes)[0])[0], np.float64)
+        for program in (single, half)
+    )
 
 
 def random_keys(cohort):

@@ -60,7 +60,7 @@ def runs(tmp_path_factory):
     """A run of one process with one device, and one of two that one process then takes up."""
     folder = tmp_path_factory.mktemp("processes")
     finish(start(folder / "one", 9, devices=1), *two(folder / "two", 6))
-    finish(start(folder / "two", 9))
+    finish(start(folder / "two", 9, devices=1))
     return folder
 
 

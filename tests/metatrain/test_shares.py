@@ -100,8 +100,14 @@ def gradient(engine):
 
 
 @pytest.fixture(scope="module")
-def state(engine):
-    return jax.device_get(engine.run(engine.init(jax.random.key(2)), jnp.int32(3))[0])
+def state(engine, gradient):
+    """Lives three windows old, under a rule that stays as it was born."""
+    state = engine.init(jax.random.key(2))
+    for _ in range(3):
+        _, windows = gradient(state, bounds_of(engine, np.inf))
+        typical = map(typical_after, state.typical_shares, windows.shares)
+        state = state._replace(lifetimes=windows.lifetimes, typical_shares=tuple(typical))
+    return jax.device_get(state)
 
 
 def bounds_of(engine, value):
@@ -134,7 +140,7 @@ def with_life(state, cohort, change):
 
 @pytest.mark.parametrize("cohort", range(3))
 def test_a_life_that_is_not_finite_costs_its_own_share_and_no_other(
-    engine, gradient, state, cohort
+    engine, gradient, gradient_without, state, cohort
 ):
     """The same as if that life's share had been bounded to nothing."""
     planted = with_life(state, cohort, lambda x: x.at[0].set(jnp.nan))
@@ -143,42 +149,51 @@ def test_a_life_that_is_not_finite_costs_its_own_share_and_no_other(
     finite = [np.isfinite(np.asarray(x)).all(axis=1) for x in windows.shares]
     assert [int((~x).sum()) for x in finite] == [int(c == cohort) for c in range(3)]
     assert not finite[cohort][0]
-    others = gradient_without(engine, state, cohort)
+    others = gradient_without(state, cohort)
     np.testing.assert_allclose(flat(grads), flat(others), rtol=2e-4, atol=1e-7)
     whole, _ = gradient(state, bounds_of(engine, np.inf))
     assert np.abs(flat(whole) - flat(others)).max() > 1e-5
 
 
-def gradient_without(engine, state, cohort):
+@pytest.fixture(scope="module")
+def gradient_without(engine):
     """The meta-gradient of all lives but a cohort's first, which is taken as data."""
     keys = tuple(
         jax.random.split(jax.random.key(c.first_index), c.num_lifetimes) for c in engine.cohorts
     )
+    rows = [c.num_lifetimes * engine.config.num_envs for c in engine.cohorts]
 
-    def loss(rule_params):
-        rule = Deaf(cohort, engine)
-        lifetimes, shares = state.lifetimes, unbounded(engine.config, keys)
-        return window_loss(
-            rule, engine.config, engine.cohorts, rule_params, lifetimes, keys, shares
-        )[0]
+    @jax.jit
+    def of(state, deaf):
+        def loss(rule_params):
+            rule, shares = Deaf(engine.rule, deaf), unbounded(engine.config, keys)
+            return window_loss(
+                rule, engine.config, engine.cohorts, rule_params, state.lifetimes, keys, shares
+            )[0]
 
-    return jax.jit(jax.grad(loss))(state.rule_params)
+        return jax.grad(loss)(state.rule_params)
+
+    def without(state, cohort):
+        first, row = sum(rows[:cohort]), np.arange(sum(rows))
+        return of(state, (row >= first) & (row < first + engine.config.num_envs))
+
+    return without
 
 
 class Deaf:
-    """The engine's rule with the rows of one cohort's first lifetime cut from the gradient."""
+    """A rule with some rows cut from the gradient."""
 
-    def __init__(self, cohort, engine):
-        rows = [c.num_lifetimes * engine.config.num_envs for c in engine.cohorts]
-        first = sum(rows[:cohort])
-        self.rows = slice(first, first + engine.config.num_envs)
-        self.rule = engine.rule
+    def __init__(self, rule, rows):
+        self.rule, self.rows = rule, rows
 
     def targets(self, rule_params, inputs):
         targets = self.rule.targets(rule_params, inputs)
-        return jax.tree.map(
-            lambda x: x.at[:, self.rows].set(jax.lax.stop_gradient(x[:, self.rows])), targets
-        )
+
+        def cut(x):
+            rows = self.rows.reshape(1, -1, *(1,) * (x.ndim - 2))
+            return jnp.where(rows, jax.lax.stop_gradient(x), x)
+
+        return jax.tree.map(cut, targets)
 
     def __getattr__(self, name):
         return getattr(self.rule, name)
