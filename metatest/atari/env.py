@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lpg.agents.nature_network import SCREEN
+from metatest.atari.games import Game
 
 MAX_FRAMES = 108_000  # 30 minutes of play
 FRAMES_PER_STEP = 4
+ALL_ACTIONS = 18
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class AtariSettings:
     """Probability that the last action is repeated; 0.25 is Machado et al. 2018's."""
     life_loss: bool = False
     """Whether losing a life ends an episode for learning; scores always count whole games."""
+    all_actions: bool = False
+    """All 18 of the joystick in place of those that the game has a use for."""
     emulator_threads: int = 0
     """Threads of each half's emulator; 0 lets ale-py choose."""
 
@@ -34,6 +38,10 @@ class AtariSettings:
             raise ValueError(f"num_envs must be even and at least 2, got {self.num_envs}.")
         if not 0 <= self.sticky_actions < 1:
             raise ValueError(f"sticky_actions must lie in [0, 1), got {self.sticky_actions}.")
+
+    def num_actions(self, game: Game) -> int:
+        """That an agent chooses from."""
+        return ALL_ACTIONS if self.all_actions else game.minimal_actions
 
 
 # From screens u8 [B / 2, 4, 84, 84] to actions i32 [B / 2] and their log-probabilities f32 [B / 2].
@@ -98,6 +106,7 @@ class AtariEnv:
             repeat_action_probability=self.settings.sticky_actions,
             autoreset_mode=AutoresetMode.SAME_STEP,
             life_loss_info=self.settings.life_loss,
+            full_action_space=self.settings.all_actions,
             # Clipped here instead: ale-py would hide the score. The 57-game protocol knows no
             # fire at resets.
             reward_clipping=False,

@@ -110,9 +110,10 @@ def evaluate_atari(
     folder = run_dir / "atari" / game.name / folder_name(algorithm.name)
     folder.mkdir(parents=True, exist_ok=True)
     keep_options(folder / "options.json", asdict(options), FREE_OPTIONS)
-    training, actions = algorithm.training.atari, game.minimal_actions
+    training, actions = algorithm.training, options.settings.num_actions(game)
+    lag = max(1, training.lag)
     # Compiled once for all lives of one length.
-    programs = cache(partial(make_programs, algorithm.learner, actions, training))
+    programs = cache(partial(make_programs, algorithm.learner, actions, training.atari, lag=lag))
 
     def live(total_frames: int, arm: Arm, seed: int, place: str) -> list[dict[str, Any]]:
         n = options.num_updates(total_frames, fresh)

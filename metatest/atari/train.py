@@ -1,8 +1,9 @@
 """One agent on one Atari game under a learner (Oh et al. 2020, B.2, Table 4, Eq. 7).
 
 The learner hides behind the emulator: the update on a rollout is dispatched and runs while the next
-rollout is being played. A rollout is therefore played by the parameters of one update ago; a rule
-reads pi and y of the parameters that it updates, computed anew on the trajectory.
+rollout is being played. A rollout is therefore played by the parameters of one update ago, or of
+more where the algorithm's lag says so; a rule reads pi and y of the parameters that it updates,
+computed anew on the trajectory.
 """
 
 import time
@@ -28,6 +29,7 @@ from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState
 from metatest.atari.env import AtariEnv, AtariRollout, Episode
+from metatest.train_agent import Acting
 from metatest.training import PUBLISHED_ATARI, AtariTraining
 
 TORSOS = {"nature": AtariAgent, "resnet": ResNetAgent}
@@ -37,6 +39,7 @@ class AtariState(NamedTuple):
     """Everything of a run but the emulators, whose episodes start afresh on resuming."""
 
     learner: LearnerState
+    lagging: tuple[Acting, ...]  # what acts in the updates to come, oldest first
     key: Array
     update: Int[Array, ""]  # agent updates done
     hypers: Hypers
@@ -50,6 +53,7 @@ class Programs:
     learner: Learner
     agent: Agent
     optimizer: optax.GradientTransformation = field(default_factory=lambda: make_optimizer("adam"))
+    lag: int = 1  # updates by which acting parameters are old
 
     @property
     def body(self) -> Body:
@@ -58,8 +62,8 @@ class Programs:
 
     @cached_property
     def act(self) -> Callable[..., tuple[Array, Array]]:
-        """Compiled: a learner's state, a key and screens [B, 4, 84, 84] to actions i32 [B] and
-        their log-probabilities."""
+        """Compiled: who acts, a key and screens [B, 4, 84, 84] to actions i32 [B] and their
+        log-probabilities."""
         return jax.jit(partial(_act, self))
 
     @cached_property
@@ -82,10 +86,11 @@ def make_programs(
     num_actions: int,
     training: AtariTraining = PUBLISHED_ATARI,
     num_updates: int = 1,
+    lag: int = 1,
 ) -> Programs:
     """The learner, an agent that has the heads it asks for, and an optimiser for a whole life."""
     agent = TORSOS[training.torso](learner.heads(num_actions))
-    return Programs(learner, agent, training.optimizer(num_updates))
+    return Programs(learner, agent, training.optimizer(num_updates), lag)
 
 
 def newborn(programs: Programs, seed: int, hypers: Hypers) -> AtariState:
@@ -94,48 +99,54 @@ def newborn(programs: Programs, seed: int, hypers: Hypers) -> AtariState:
     params = programs.agent.init(key_agent, jnp.int32(0))
     agent = AgentState(params, programs.optimizer.init(params))
     learner = programs.learner.init(jax.random.fold_in(key_agent, 1), agent)
-    return AtariState(learner, key, jnp.int32(0), hypers)
+    lagging = (acting(programs, learner),) * programs.lag
+    return AtariState(learner, lagging, key, jnp.int32(0), hypers)
+
+
+def acting(programs: Programs, learner: LearnerState) -> Acting:
+    """What acts of the learner as it is."""
+    return Acting(learner.agent.params, programs.learner.condition(learner))
 
 
 def _act(
-    programs: Programs, learner: LearnerState, key: Array, screen: Array
+    programs: Programs, actor: Acting, key: Array, screen: Array
 ) -> tuple[Int[Array, "B"], Float[Array, "B"]]:
     """Actions and their log-probabilities."""
-    body = programs.body._replace(condition=programs.learner.condition(learner))
-    logits = body.outputs(learner.agent.params, screen).logits
+    body = programs.body._replace(condition=actor.condition)
+    logits = body.outputs(actor.params, screen).logits
     action = sample_action(logits, jax.random.uniform(key, (screen.shape[0],)))
     return action, action_log_prob(logits, action)
 
 
 def _learn(programs: Programs, state: AtariState, trajectories: Sequence[Trajectory]) -> AtariState:
     """From all that the learner reads, oldest first; those after the oldest are kept."""
+    lagging = (*state.lagging, acting(programs, state.learner))[1:]
     learner = programs.learner.learn(
         programs.body, programs.optimizer, state.learner, trajectories, state.hypers
     )
     kept = tuple(trajectories[programs.learner.fresh :])
-    return state._replace(learner=learner, kept=kept, update=state.update + 1)
+    return AtariState(learner, lagging, state.key, state.update + 1, state.hypers, kept)
 
 
 class Player:
-    """Chooses actions with the newest parameters that are ready when a rollout begins."""
+    """Chooses actions with the oldest parameters that a state has, which are ready while the update
+    that made the state is still being computed."""
 
     def __init__(self, programs: Programs, state: AtariState):
-        self._act = programs.act
-        self._learner = state.learner
-        self._key = jax.random.fold_in(state.key, state.update)
-        self._calls = 0
+        self._act, self._run_key = programs.act, state.key
+        self.follow(state, int(state.update))
 
-    def follow(self, state: AtariState, update: Int[Array, ""]) -> None:
-        """Act by the parameters of `state` from here on, with draws that go with what they are for,
-        the update after `update`: the same parameters may play for two of them."""
-        self._learner = state.learner
-        self._key = jax.random.fold_in(state.key, update)
+    def follow(self, state: AtariState, update: int) -> None:
+        """Act for `state` from here on, with draws that go with its `update`: that number and the
+        run's key are asked of nothing that is still being computed."""
+        self._actor = state.lagging[0]
+        self._key = jax.random.fold_in(self._run_key, update)
         self._calls = 0
 
     def __call__(self, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._calls += 1
         key = jax.random.fold_in(self._key, self._calls)
-        action, log_prob = self._act(self._learner, key, screen)
+        action, log_prob = self._act(self._actor, key, screen)
         return np.asarray(action), np.asarray(log_prob)
 
 
@@ -150,10 +161,8 @@ def play_and_learn(
     started = time.perf_counter()
     player = Player(programs, state)
     rewards, episodes = [], []
-    before = state  # whose parameters play: one update behind while the newest is in the making
-    for _ in range(num_updates):
-        player.follow(before, state.update)
-        before = state
+    for update in range(int(state.update), int(state.update) + num_updates):
+        player.follow(state, update)
         trajectories = list(state.kept)
         while len(trajectories) < programs.learner.num_trajectories:
             rollout = env.rollout(player, num_steps)

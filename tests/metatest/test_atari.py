@@ -111,6 +111,15 @@ def test_rewards_are_clipped_and_scores_are_not():
     assert sum(scores) + sum(e.score for e in rollout.episodes) > rollout.reward.sum()
 
 
+def test_all_actions_are_the_joysticks_eighteen():
+    settings = AtariSettings(num_envs=2, all_actions=True)
+    env = AtariEnv("pong", settings, seed=0)
+    env.rollout(lambda screen: (np.array([17]), np.zeros(1)), 1)
+    env.close()
+    assert env.num_actions == settings.num_actions(games()["pong"]) == 18
+    assert AtariSettings().num_actions(games()["pong"]) == 6
+
+
 def test_an_action_out_of_range_is_refused():
     env = AtariEnv("pong", AtariSettings(num_envs=2), seed=0)
     with pytest.raises(ValueError, match="lie in 0..5"):

@@ -23,6 +23,7 @@ from metatest.atari.env import AtariEnv, AtariRollout, AtariSettings, Episode
 from metatest.atari.games import games
 from metatest.atari.run import AtariOptions
 from metatest.atari.train import AtariState, Player, Programs, hypers, play_and_learn
+from metatest.train_agent import Acting
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +33,20 @@ class Counting(Programs):
     acted: list = None
     read: list = None
 
-    def act(self, learner, key, screen):
-        params = int(learner.agent.params)
+    def act(self, actor, key, screen):
+        params = int(actor.params)
         self.acted.append((params, tuple(np.asarray(jax.random.key_data(key)).tolist())))
         return jnp.zeros(len(screen), jnp.int32), jnp.zeros(len(screen))
 
     def learn(self, state, trajectories):
         self.read.append([int(x.action[0, 0]) for x in trajectories])
-        agent = AgentState(state.learner.agent.params + 1, ())
-        kept = tuple(trajectories[self.learner.fresh :])
-        return state._replace(learner=LearnerState(agent, ()), kept=kept, update=state.update + 1)
+        old = state.learner.agent.params
+        return state._replace(
+            learner=LearnerState(AgentState(old + 1, ()), ()),
+            lagging=(*state.lagging, Acting(old, None))[1:],
+            kept=tuple(trajectories[self.learner.fresh :]),
+            update=state.update + 1,
+        )
 
 
 class Twice(FrozenRule):
@@ -72,16 +77,30 @@ def programs(learner):
     return Counting(learner, AtariAgent(Heads(logits=6, value=1)), acted=[], read=[])
 
 
-def state_at(update):
-    agent = AgentState(jnp.int32(update), ())
-    learner = LearnerState(agent, ())
-    return AtariState(learner, jax.random.key(7), jnp.int32(update), hypers(1e-3, 0.5, 0.99))
+def state_at(update, lag=1):
+    """As a run is at `update`, which as many updates as the lag are behind."""
+    learner = LearnerState(AgentState(jnp.int32(update), ()), ())
+    lagging = tuple(Acting(jnp.int32(n), None) for n in range(update - lag, update))
+    settings = hypers(1e-3, 0.5, 0.99)
+    return AtariState(learner, lagging, jax.random.key(7), jnp.int32(update), settings)
 
 
-def test_a_rollout_is_played_by_the_parameters_of_one_update_ago():
+@pytest.mark.parametrize("lag", [1, 3])
+def test_a_rollout_is_played_by_the_parameters_of_so_many_updates_ago(lag):
+    """Over two intervals as over one."""
+    planted, env = programs(FrozenRule(A2C(), ())), Silent("pong", AtariSettings(2), 0)
+    halfway, _ = play_and_learn(planted, state_at(5, lag), env, 2, 1)
+    play_and_learn(planted, halfway, env, 2, 1)
+    assert [params for params, _ in planted.acted] == [5 - lag, 6 - lag, 7 - lag, 8 - lag]
+    keys, planted.acted[:] = [key for _, key in planted.acted], []
+    play_and_learn(planted, state_at(5, lag), env, 4, 1)
+    assert [key for _, key in planted.acted] == keys and len(set(keys)) == 4
+
+
+def test_an_interval_has_its_rewards_and_games():
     planted, env = programs(FrozenRule(A2C(), ())), Silent("pong", AtariSettings(2), 0)
     after, interval = play_and_learn(planted, state_at(5), env, 4, 3)
-    assert [params for params, _ in planted.acted] == [5] * 6 + [6] * 3 + [7] * 3
+    assert [params for params, _ in planted.acted] == [4] * 3 + [5] * 3 + [6] * 3 + [7] * 3
     assert planted.read == [[1], [2], [3], [4]]
     assert (int(after.update), int(after.learner.agent.params), after.kept) == (9, 9, ())
     assert (interval.updates, interval.reward_per_step) == (4, 1.0)
@@ -100,17 +119,16 @@ def test_draws_go_with_the_update_and_differ_from_call_to_call():
     """So that a run that is taken up again draws as the one that went on would have."""
     screen, planted = np.zeros((2, 4, 84, 84), np.uint8), programs(FrozenRule(A2C(), ()))
     player = Player(planted, state_at(3))
-    for state, update in ((None, 3), (state_at(3), 4), (state_at(4), 3)):
+    for state, update in ((None, 3), (state_at(4), 4), (state_at(5), 3)):
         if state is not None:
-            player.follow(state, jnp.int32(update))
+            player.follow(state, update)
         player(screen), player(screen)
     keys = [key for _, key in planted.acted]
     assert keys[:2] == keys[4:] and len(set(keys)) == 4
-    assert [params for params, _ in planted.acted] == [3, 3, 3, 3, 4, 4]
+    assert [params for params, _ in planted.acted] == [2, 2, 3, 3, 4, 4]
 
 
 def test_no_two_rollouts_are_played_with_the_same_draws():
-    """The first two of an interval have the same parameters."""
     planted, env = programs(FrozenRule(A2C(), ())), Silent("pong", AtariSettings(2), 0)
     play_and_learn(planted, state_at(5), env, 4, 3)
     keys = [key for _, key in planted.acted]
@@ -144,6 +162,7 @@ def film(path, num_steps=6):
     settings = AtariSettings(num_envs=30)
     planted = programs(FrozenRule(A2C(), ()))
     video.record(planted, state_at(1), games()["pong"], settings, num_steps, path)
+    assert {params for params, _ in planted.acted} == {1}  # the newest
 
 
 def test_a_video_holds_every_second_screen_at_twice_its_size(filmed, tmp_path):
