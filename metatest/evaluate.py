@@ -16,7 +16,7 @@ from metatest.algorithms import Algorithm
 from metatest.curve import Curve
 from metatest.report.results import Result, folder_name, with_none
 from metatest.saved import Saved
-from metatest.selection import choose
+from metatest.selection import choose, diverged
 from metatest.tasks import TaskSpec, TrainingSettings, random_return
 from metatest.train_agent import Task, train
 from metatest.training import Arm
@@ -94,26 +94,17 @@ def evaluate(
     live = partial(
         train, task, gamma=settings.gamma, num_updates=num_updates, on_progress=on_progress
     )
-    arms = algorithm.training.arms(spec)
+    arms, who = algorithm.training.arms(spec), f"{algorithm.name} on {spec.name}"
 
     def trials() -> Curve:
-        # All arms meet the same worlds: an easy one must not make its arm look good.
-        every = _hypers([arm for arm in arms for _ in range(budget.selection_seeds)])
-        worlds = np.tile(np.arange(budget.selection_seeds), len(arms))
-        key_trials = jax.random.fold_in(key, SELECTION)
-        return live(key_trials, *every, seeds=worlds, saved=place("selection"))
+        own = partial(live, jax.random.fold_in(key, SELECTION), saved=place("selection"))
+        return _of_arms(own, arms, budget.selection_seeds)
 
-    chosen, said = choose(arms, trials)
-    diverged = FloatingPointError(
-        f"Agents of {algorithm.name} on {spec.name} diverged with every arm; this rule does not "
-        "suit the environment."
-    )
-    if len(arms) > 1 and all(mean is None for *_, mean, _ in said["selection"]):
-        raise diverged
-    hypers = _hypers([chosen] * budget.seeds)
-    curve = live(jax.random.fold_in(key, REPORT), *hypers, saved=place("report"))
-    if len(arms) == 1 and curve.diverged.all():
-        raise diverged
+    chosen, said = choose(arms, trials, who)
+    own = partial(live, jax.random.fold_in(key, REPORT), saved=place("report"))
+    curve = _of_arms(own, [chosen], budget.seeds)
+    if curve.diverged.all():
+        raise diverged(who)
     chance = spec.random_return
     if chance is None:
         chance = with_none(random_return(spec, jax.random.fold_in(key, RANDOM)))
@@ -131,10 +122,12 @@ def evaluate(
     )
 
 
-def _hypers(arms: list[Arm]) -> tuple[np.ndarray, np.ndarray]:
-    """Learning rates and alpha_y of lives; nothing reads an alpha_y that there is not."""
-    rates, costs = zip(*arms, strict=True)
-    return np.array(rates), np.array([0.0 if cost is None else cost for cost in costs])
+def _of_arms(live: Callable[..., Curve], arms: list[Arm], seeds: int) -> Curve:
+    """`seeds` lives of every arm, arm after arm, which all meet the same worlds: an easy one must
+    not make its arm look good."""
+    rates, costs = zip(*(arm for arm in arms for _ in range(seeds)), strict=True)
+    costs = [0.0 if cost is None else cost for cost in costs]  # nothing reads what there is not
+    return live(np.array(rates), np.array(costs), seeds=np.tile(np.arange(seeds), len(arms)))
 
 
 def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:

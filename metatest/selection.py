@@ -26,14 +26,24 @@ class Choice(NamedTuple):
         return [[*arm, with_none(mean), with_none(error)] for arm, mean, error in found]
 
 
-def choose(arms: Sequence[Arm], live: Callable[[], Curve]) -> tuple[Arm, dict[str, Any]]:
+def choose(arms: Sequence[Arm], live: Callable[[], Curve], who: str) -> tuple[Arm, dict[str, Any]]:
     """The arm to train with, by the lives of `live`, arm after arm, where there are several; and
-    what a `Result` says of the choice."""
+    what a `Result` says of the choice. Raises FloatingPointError where no arm's lives are sound."""
     if len(arms) == 1:
         return arms[0], {"selection": [[*arms[0], None, None]]}
     choice = choose_arm(live(), len(arms))
+    if np.isneginf(choice.mean).all():
+        raise diverged(who)
     said = {"selection": choice.rows(arms), "selection_metric": choice.metric}
     return arms[choice.best], said
+
+
+def diverged(who: str) -> FloatingPointError:
+    """What is to be said of an algorithm on an environment."""
+    return FloatingPointError(
+        f"Agents of {who} diverged with every arm; the algorithm does not suit the environment, or "
+        "not with these learning rates."
+    )
 
 
 def choose_arm(curve: Curve, num_arms: int) -> Choice:

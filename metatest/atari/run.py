@@ -119,18 +119,11 @@ def evaluate_atari(
         n = options.num_updates(total_frames, fresh)
         return run_agent(programs(n), game, options, arm, seed, n, folder / place, on_progress)
 
-    arms = list(product(options.learning_rates, options.prediction_costs))
-
-    def trials() -> Curve:  # one agent an arm
-        trial = partial(live, options.selection_frames)
-        return as_curve([trial(arm, SELECTION_SEED, f"arm{i}") for i, arm in enumerate(arms)])
-
-    chosen, said = choose(arms, trials)
+    chosen, said = _choose(live, options, f"{algorithm.name} on {game.name}")
     lives = [live(options.frames, chosen, seed, f"seed{seed}") for seed in range(options.seeds)]
-    if options.video_steps:
-        path = run_dir / "videos" / f"{game.name}-{folder.name}.gif"
-        own = programs(options.num_updates(options.frames, fresh))
-        _video(own, game, options, chosen, folder, path)
+    path = run_dir / "videos" / f"{game.name}-{folder.name}.gif"
+    own = programs(options.num_updates(options.frames, fresh))
+    _video(own, game, options, chosen, folder, path)
     return Result.of(
         as_curve(lives),
         options.steps_per_update(fresh),
@@ -146,6 +139,20 @@ def evaluate_atari(
         random_return=game.random,
         reference_return=game.human,
     )
+
+
+def _choose(
+    live: Callable[..., Any], options: AtariOptions, who: str
+) -> tuple[Arm, dict[str, Any]]:
+    """By one agent an arm, where there are several."""
+    arms = list(product(options.learning_rates, options.prediction_costs))
+
+    def trials() -> Curve:
+        each = enumerate(arms)
+        frames = options.selection_frames
+        return as_curve([live(frames, arm, SELECTION_SEED, f"arm{i}") for i, arm in each])
+
+    return choose(arms, trials, who)
 
 
 def run_agent(
@@ -245,7 +252,9 @@ def _video(
     folder: Path,
     path: Path,
 ) -> None:
+    if not options.video_steps or path.exists():
+        return
     state = newborn(programs, 0, hypers(*arm, options.gamma))
     restored = Checkpoints(folder / "seed0").restore_newest(jax.eval_shape(lambda: state))
-    if restored is not None and not path.exists():
+    if restored is not None:
         record(programs, restored.state, game, options.settings, options.video_steps, path)

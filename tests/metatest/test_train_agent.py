@@ -133,8 +133,23 @@ def test_an_arm_that_diverges_is_never_chosen(monkeypatch):
         return planted(*arguments, **options)._replace(diverged=np.ones(3, bool))
 
     monkeypatch.setattr(evaluate_module, "train", all_diverge)
-    with pytest.raises(FloatingPointError, match="every arm"):
-        evaluate(a2c(), spec, BUDGET)
+    for arms in ((20.0, 40.0, 80.0), (20.0,)):  # a single one is not tried beforehand
+        with pytest.raises(FloatingPointError, match="a2c on short diverged with every arm"):
+            evaluate(a2c(), replace(spec, learning_rates=arms), BUDGET)
+
+
+def test_a_single_arm_is_not_tried_beforehand(monkeypatch):
+    lived = []
+
+    def planted(task, key, rates, *rest, **options):
+        lived.append(rates.tolist())
+        n = len(rates)
+        return Curve(np.array([4]), np.zeros((1, n)), np.ones((1, n)), np.zeros(n, bool))
+
+    monkeypatch.setattr(evaluate_module, "train", planted)
+    spec = replace(find_task("short"), learning_rates=(20.0,), prediction_costs=(0.5,))
+    result = evaluate(a2c(), spec, replace(BUDGET, seeds=2))
+    assert lived == [[20.0, 20.0]] and result.selection == [[20.0, 0.5, None, None]]
 
 
 def test_late_rewards_weigh_points_by_their_length():
