@@ -11,6 +11,7 @@ from online import ACTIONS, body_of, hypers, meta_gradient, newborn, trajectory
 
 from lpg.agent import Body
 from lpg.agents.table import TableAgent
+from lpg.heads import action_log_prob
 from lpg.learner import FrozenRule, Learner
 from lpg.optimizers import SGD, impala_optimizer
 from lpg.rule import off_policy_inputs
@@ -246,3 +247,29 @@ def test_drmg_of_one_quantile_without_a_bend_is_stac():
     live = ("gamma", "lam")
     quantile = DrMG(live=live, num_quantiles=1, kappa=1e3, vtrace_advantage=True)
     assert_alike(updated(quantile), updated(STAC(live=live, outer=STAC().outer._replace(kl=0.0))))
+
+
+class ByRatio(STAC):
+    """log pi as exp(log pi - sg(log pi)): the same number's gradient, other second derivatives."""
+
+    def loss(self, outputs, trajectory, targets, hypers):
+        plain = super().loss(outputs, trajectory, targets, hypers)
+        log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
+        ratio = jnp.exp(log_prob - jax.lax.stop_gradient(log_prob))
+        weight = targets.policy_cost * targets.advantage
+        return plain + jnp.sum(weight * (log_prob - ratio))
+
+
+@pytest.mark.parametrize("rule", [STAC(start=0.8), mgrl()])
+def test_one_step_sees_the_policys_first_derivative_alone(rule):
+    """eta reaches the policy through constants, so pi's second derivatives have no say."""
+    other = ByRatio(**vars(rule))
+    inner, outer = trajectory(1), trajectory(2)
+    found = []
+    for tuned in (rule, other):
+        learner = tuner(tuned)
+        state = newborn(learner, impala_optimizer(9))
+        found.append(meta_gradient(learner, impala_optimizer(9), state, inner, outer, hypers())[0])
+    for name, expected in found[0].items():
+        assert abs(expected) > 1e-6
+        np.testing.assert_allclose(found[1][name], expected, rtol=1e-4, err_msg=name)
