@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from lpg import __version__
 from lpg.precision import Precision
 from lpg.runs.checkpoint import CheckpointError
 from lpg.runs.command import Stopped, enable_compilation_cache, fail, progress, stop_signals
@@ -33,6 +34,7 @@ SUBCOMMANDS = {
     "report": "metatest.report.cli",
     "probe": "metatest.probe.cli",
     "rules": "metatest.rules_cli",
+    "list": "metatest.listing",
 }
 
 
@@ -41,7 +43,7 @@ class Command:
     """Train fresh agents with a learned rule and compare with baselines.
 
     `metatest report RUN...` puts several finished runs side by side, `metatest probe` looks into a
-    rule, `metatest rules` lists those that are shipped.
+    rule, `metatest rules` lists those that are shipped, `metatest list` all names that there are.
     """
 
     rule: str
@@ -98,6 +100,9 @@ class Command:
 def main() -> None:
     """Exit codes: 0 done, 2 bad input, 1 agents that diverged or results that found no place."""
     arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print(f"metatest {__version__}")
+        return
     if arguments and arguments[0] in SUBCOMMANDS:
         # Imported only when asked for: what a subcommand needs can take seconds to import.
         sys.exit(import_module(SUBCOMMANDS[arguments[0]]).main(arguments[1:]))

@@ -2,6 +2,9 @@
 
 import sys
 
+from rich.console import Console
+
+from lpg import __version__
 from lpg.runs.command import fail
 from metatrain.devices.cpu_cores import use_every_core
 from metatrain.devices.distributed import ProcessesError, initialize
@@ -9,8 +12,16 @@ from metatrain.devices.distributed import ProcessesError, initialize
 
 def main() -> None:
     """Devices and processes first, then the command, whose imports take a device."""
-    use_every_core()
     arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print(f"metatrain {__version__}")
+        return
+    if arguments == ["list"]:
+        from metatrain.listing import presets  # needs no device
+
+        Console().print(presets())
+        return
+    use_every_core()
     try:
         initialize(arguments)
     except (ProcessesError, ValueError) as error:

@@ -12,12 +12,13 @@ from lpg.rules.lpg import LPG
 from lpg.runs.checkpoint import CheckpointError
 from lpg.runs.command import enable_compilation_cache, fail
 from metatrain.config import MetaTrainConfig
+from metatrain.config_file import read_config
 from metatrain.devices.distributed import Distributed, ProcessesError
 from metatrain.devices.mesh import UnevenLifetimesError
 from metatrain.devices.processes import is_first
 from metatrain.initial_rule import InitialRuleError
 from metatrain.memory import MemoryTooSmallError
-from metatrain.presets import PRESETS, with_rule
+from metatrain.presets import PRESETS, WHAT_FOR, with_rule
 from metatrain.records.run_directory import RunDirectoryError
 from metatrain.train import MetaTrainingDiverged, RunOptions, train
 
@@ -30,8 +31,11 @@ class Command:
     config: Annotated[MetaTrainConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands]
     run_dir: Path
     """Where checkpoints, logs, curves and the rule go; a run found there is resumed."""
-    preset: str = "paper"
-    """Values to start from: paper, paper_long, published, tabular, cpu, small or quick."""
+    preset: str | None = None
+    """Values to start from: paper, paper_long, published, tabular, cpu, small or quick, which
+    `metatrain list` describes."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """Values to start from, in place of a preset: the config.json of a run."""
     rule: str = LPG.kind
     """Kind of rule: lpg, or lpg_v, which has a TD(lambda) value in place of y (section 4.1)."""
     log_every: int = 10
@@ -43,14 +47,36 @@ class Command:
 
 
 def parse(arguments: list[str]) -> Command:
-    """The command line, on top of the preset and the kind of rule that it names."""
-    preset = _value_of("--preset", arguments) or "paper"
-    kind = _value_of("--rule", arguments) or LPG.kind
+    """The command line, on top of the preset or file and the kind of rule that it names.
+
+    Raises ValueError where it names neither, and for what cannot be.
+    """
+    preset, file = (_value_of(flag, arguments) for flag in ("--preset", "--config"))
+    if {"-h", "--help"} & set(arguments) and preset is file is None:
+        preset = next(iter(PRESETS))
+    config = _start(preset, file)
+    kind = _value_of("--rule", arguments) or config.rule.kind
+    default = Command(
+        config=with_rule(config, kind),
+        run_dir=Path("runs") / (preset or Path(file or "").stem),
+        preset=preset,
+        config_file=None if file is None else Path(file),
+        rule=kind,
+    )
+    return tyro.cli(Command, args=arguments, default=default, prog="metatrain")
+
+
+def _start(preset: str | None, file: str | None) -> MetaTrainConfig:
+    if preset is not None and file is not None:
+        raise ValueError("Name either --preset or --config, whose values one starts from.")
+    if file is not None:
+        return read_config(Path(file))
+    if preset is None:
+        listed = ", ".join(f"{name} ({what})" for name, what in WHAT_FOR.items())
+        raise ValueError(f"Name a --preset: {listed}; or a run's config.json with --config.")
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
-    config = with_rule(PRESETS[preset], kind)
-    default = Command(config=config, run_dir=Path("runs") / preset, preset=preset, rule=kind)
-    return tyro.cli(Command, args=arguments, default=default, prog="metatrain")
+    return PRESETS[preset]
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:

@@ -25,6 +25,16 @@ def with_rule(config: MetaTrainConfig, kind: str) -> MetaTrainConfig:
     return replace(config, rule=rule, prediction_entropy_cost=0.0, y_hat_cost=0.0)
 
 
+WHAT_FOR = {
+    "paper": "a GPU or TPU",
+    "paper_long": "a GPU or TPU for hours: whole 30M-step lifetimes",
+    "published": "a GPU or TPU: Table 2 to the letter",
+    "tabular": "a GPU or TPU",
+    "cpu": "a CPU for a day",
+    "small": "a CPU overnight",
+    "quick": "a CPU in ten minutes",
+}
+
 # For the full-size LSTM, single elements of whose meta-gradient are near 1e-8.
 FULL_SIZE = partial(MetaTrainConfig, meta_learning_rate=4e-4, meta_adam_epsilon=1e-10)
 

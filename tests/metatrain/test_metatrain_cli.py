@@ -2,17 +2,23 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
+import lpg
+import metatrain.__main__
 from lpg.rules.lpg import LPG
 from metatrain.cli import main, parse
 from metatrain.config import ALL_ENVIRONMENTS
-from metatrain.presets import PRESETS
+from metatrain.presets import PRESETS, WHAT_FOR, with_rule
 
 TINY_RUN = [
     "--preset",
@@ -140,3 +146,67 @@ def test_signals_save_and_exit_cleanly(tmp_path, number):
     reached = int(out.split("Saved at meta-step ")[1].split(";")[0])
     assert (tmp_path / "checkpoints" / str(reached)).exists()
     assert lines(tmp_path)[-1]["meta_step"] == reached
+
+
+def test_without_a_preset_they_are_named_with_what_they_are_for(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert all(f"{name} ({WHAT_FOR[name]})" in said for name in PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_config_comes_back_from_its_file(name, tmp_path):
+    config = with_rule(replace(PRESETS[name], shares=()), "lpg_v")
+    for given in (PRESETS[name], config):
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(given.as_json()))
+        assert parse(["--config", str(path)]).config == given
+    command = parse([f"--config={path}", "--meta-steps", "7", "--rule", "lpg"])
+    assert command.config.meta_steps == 7 and command.rule == "lpg"
+    assert command.config.rule.hidden_size == config.rule.hidden_size
+    assert command.config.lifetimes == config.lifetimes and command.run_dir == Path("runs/config")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "Cannot read .*No such file"),
+        ("{", "is not the config.json of a run"),
+        ("[1]", "is not the config.json of a run"),
+        ('{"colour": 3}', "is not the config.json of a run.*colour"),
+        ('{"lifetimes": 7}', "multiple of the 15 environments"),
+        ('{"rule": {"rule": "dqn"}}', "Unknown kind of rule"),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_sentence(text, message, tmp_path, capsys):
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", str(path)])
+    assert ended.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_preset_and_a_file_are_not_both_taken(capsys):
+    with pytest.raises(SystemExit):
+        main(["--preset", "quick", "--config", "config.json"])
+    assert "either --preset or --config" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--version"]])
+def test_what_needs_no_device_is_answered_at_once(arguments, monkeypatch, capsys):
+    def device(*arguments):
+        raise AssertionError("a device was asked for")
+
+    monkeypatch.setattr(metatrain.__main__, "use_every_core", device)
+    monkeypatch.setattr(sys, "argv", ["metatrain", *arguments])
+    metatrain.__main__.main()
+    said = capsys.readouterr().out
+    if arguments == ["list"]:
+        assert all(name in said for name in PRESETS)
+    else:
+        assert said == f"metatrain {lpg.__version__}\n" and lpg.__version__ == version("lpg-engine")
