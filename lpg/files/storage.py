@@ -43,7 +43,7 @@ def save_rule(
 
     Raises OSError where the disk refuses; an older file then stays as it was.
     """
-    tensors = {name: np.ascontiguousarray(x) for name, x in sorted(_flatten(params).items())}
+    tensors = {name: np.asarray(x, order="C") for name, x in sorted(_flatten(params).items())}
     _check_tensors(tensors, str(path))
     metadata = {
         "format": FORMAT,

@@ -37,6 +37,20 @@ def test_round_trip_is_bit_exact(path, params):
     assert loaded.provenance == {"meta_step": 3}
 
 
+def test_scalars_and_what_is_not_contiguous_come_back_as_they_were(tmp_path):
+    given = {
+        "scalar": np.float32(2.0),
+        "deep": {"scalar": np.asarray(-1.5, np.float32)},
+        "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        "empty": np.zeros((0, 3), np.float32),
+    }
+    save_rule(tmp_path / "rule.safetensors", given, RULE.architecture(), {})
+    found = load_rule(tmp_path / "rule.safetensors").params
+    for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(found), strict=True):
+        assert np.shape(a) == np.shape(b)
+        np.testing.assert_array_equal(a, b)
+
+
 def test_same_rule_gives_same_bytes_and_plain_safetensors(path, params, tmp_path):
     again = tmp_path / "again.safetensors"
     save_rule(again, params, RULE.architecture(), {"meta_step": 3})
