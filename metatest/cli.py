@@ -9,27 +9,25 @@ from typing import Literal
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 
 from lpg import __version__
 from lpg.precision import Precision
 from lpg.runs.checkpoint import CheckpointError
-from lpg.runs.command import Stopped, enable_compilation_cache, fail, progress, stop_signals
+from lpg.runs.command import Stopped, enable_compilation_cache, fail
 from metatest.algorithms import Algorithm, AlgorithmOptions, choose
 from metatest.atari.env import check_installed
-from metatest.atari.games import resolve
+from metatest.atari.games import Game, resolve
 from metatest.atari.run import AtariOptions
 from metatest.atari.sweep import play_all
-from metatest.evaluate import Budget, evaluate, kept_folder, make_task, total_updates
+from metatest.evaluate import Budget, kept_folder, make_task
+from metatest.evaluate_all import evaluate_all
 from metatest.family import TuningOptions
-from metatest.report.results import append_result
+from metatest.report.failures import forget_failures
+from metatest.report.results import load_results
 from metatest.report.run_record import write_record
-from metatest.report.traces import write_events
 from metatest.report.write import as_table, write_report
-from metatest.saved import Saved
 from metatest.tasks import Overrides, TaskSpec, find_task
 
-STOPPING = "Stopping at the next point; once more to stop at once."
 SUBCOMMANDS = {
     "report": "metatest.report.cli",
     "probe": "metatest.probe.cli",
@@ -107,7 +105,6 @@ def main() -> None:
         # Imported only when asked for: what a subcommand needs can take seconds to import.
         sys.exit(import_module(SUBCOMMANDS[arguments[0]]).main(arguments[1:]))
     command = tyro.cli(Command, args=arguments, prog="metatest")
-    console = Console()
     try:
         _refuse_nothing(command)
         algorithms = _algorithms(command, command.baseline_head)
@@ -121,27 +118,45 @@ def main() -> None:
         sys.exit(fail("metatest", error, 2))
     enable_compilation_cache()
     try:
-        command.run_dir.mkdir(parents=True, exist_ok=True)
-        for spec, algorithm in product(specs, algorithms):  # before anything is written over
-            kept_folder(command.run_dir, algorithm, spec, budget)
-        (command.run_dir / "results.jsonl").write_text("")
-        write_record(command.run_dir, ["metatest", *arguments], command.rule, algorithms[0].file)
-        _evaluate_all(command.run_dir, algorithms, specs, budget, console)
-        if games:
-            algorithms = _algorithms(command, baseline_head=True, lag=1)  # the emulator's
-            play_all(command.run_dir, algorithms, games, command.atari_options, console)
-        report = write_report(command.run_dir, [command.run_dir])
-        console.print(as_table(report))
-        console.print(f"Report: {command.run_dir / 'report.html'}")
+        sound = _run(command, arguments, algorithms, specs, games, budget)
     except Stopped:
-        console.print("Saved; run the same command to go on.")
+        Console().print("Saved; run the same command to go on.")
+        return
     except ValueError as error:
         sys.exit(fail("metatest", error, 2))
-    except (FloatingPointError, CheckpointError) as error:
+    except CheckpointError as error:
         sys.exit(fail("metatest", error, 1))
     except OSError as error:
         cause = f"Cannot write to {command.run_dir} ({error.strerror})"
         sys.exit(fail("metatest", f"{cause}; choose another --run-dir.", 1))
+    if not sound:
+        sys.exit(1)  # each failure has had its sentence
+
+
+def _run(
+    command: Command,
+    arguments: list[str],
+    algorithms: list[Algorithm],
+    specs: list[TaskSpec],
+    games: tuple[Game, ...],
+    budget: Budget,
+) -> bool:
+    """Whether everything that was asked for has a result."""
+    console, run_dir = Console(), command.run_dir
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for spec, algorithm in product(specs, algorithms):  # before anything is written over
+        kept_folder(run_dir, algorithm, spec, budget)
+    (run_dir / "results.jsonl").touch()
+    load_results(run_dir)  # those that are there stay, so they must be readable
+    forget_failures(run_dir)
+    write_record(run_dir, ["metatest", *arguments], command.rule, algorithms[0].file)
+    sound = evaluate_all(run_dir, algorithms, specs, budget, console)
+    if games:
+        algorithms = _algorithms(command, baseline_head=True, lag=1)  # the emulator's
+        sound &= play_all(run_dir, algorithms, games, command.atari_options, console)
+    console.print(as_table(write_report(run_dir, [run_dir])))
+    console.print(f"Report: {run_dir / 'report.html'}")
+    return sound
 
 
 def _refuse_nothing(command: Command) -> None:
@@ -164,29 +179,3 @@ def _algorithms(command: Command, baseline_head: bool, lag: int = 0) -> list[Alg
         tuning = replace(tuning, gamma=command.gamma)
     options = AlgorithmOptions(baseline_head, command.precision, tuning)
     return choose((command.rule, *command.baselines), options)
-
-
-def _evaluate_all(
-    run_dir: Path,
-    algorithms: list[Algorithm],
-    specs: list[TaskSpec],
-    budget: Budget,
-    console: Console,
-) -> None:
-    with stop_signals(STOPPING) as stop, progress(console) as shown:
-        bar = shown.add_task("", total=total_updates(algorithms, specs, budget))
-
-        def advance(updates: int) -> None:
-            shown.advance(bar, updates)
-
-        for spec in specs:
-            for algorithm in algorithms:
-                shown.update(bar, description=escape(f"{spec.name} {algorithm.name}"))
-                folder = kept_folder(run_dir, algorithm, spec, budget)
-                result = evaluate(
-                    algorithm, spec, budget, advance, lambda phase, f=folder: Saved(f / phase, stop)
-                )
-                append_result(run_dir, result)
-                write_events(run_dir, result)
-            # After each environment, so that an interrupted run has its report.
-            write_report(run_dir, [run_dir])

@@ -94,17 +94,15 @@ def evaluate(
     live = partial(
         train, task, gamma=settings.gamma, num_updates=num_updates, on_progress=on_progress
     )
-    arms, who = algorithm.training.arms(spec), f"{algorithm.name} on {spec.name}"
+    arms = algorithm.training.arms(spec)
 
     def trials() -> Curve:
         own = partial(live, jax.random.fold_in(key, SELECTION), saved=place("selection"))
-        return _of_arms(own, arms, budget.selection_seeds)
+        return _sound(_of_arms(own, arms, budget.selection_seeds), algorithm, spec)
 
-    chosen, said = choose(arms, trials, who)
+    chosen, said = choose(arms, trials, f"{algorithm.name} on {spec.name}")
     own = partial(live, jax.random.fold_in(key, REPORT), saved=place("report"))
-    curve = _of_arms(own, [chosen], budget.seeds)
-    if curve.diverged.all():
-        raise diverged(who)
+    curve = _sound(_of_arms(own, [chosen], budget.seeds), algorithm, spec)
     chance = spec.random_return
     if chance is None:
         chance = with_none(random_return(spec, jax.random.fold_in(key, RANDOM)))
@@ -120,6 +118,19 @@ def evaluate(
         random_return=chance,
         reference_return=spec.reference_return,
     )
+
+
+def _sound(curve: Curve, algorithm: Algorithm, spec: TaskSpec) -> Curve:
+    """The curve; FloatingPointError where the environment paid what is no number, which agents
+    diverge by, or where all agents diverged by themselves."""
+    if not np.isfinite(curve.reward_per_step).all():
+        raise FloatingPointError(
+            f"{spec.name} paid rewards that are not finite to agents of {algorithm.name}; its "
+            "step_env must return finite numbers."
+        )
+    if curve.diverged.all():
+        raise diverged(f"{algorithm.name} on {spec.name}")
+    return curve
 
 
 def _of_arms(live: Callable[..., Curve], arms: list[Arm], seeds: int) -> Curve:

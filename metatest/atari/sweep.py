@@ -1,5 +1,6 @@
 """Many games, one after the other, with progress; results and report after each."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ from lpg.runs.command import progress
 from metatest.algorithms import Algorithm
 from metatest.atari.games import Game
 from metatest.atari.run import AtariOptions, evaluate_atari
-from metatest.report.results import append_result
-from metatest.report.traces import write_events
+from metatest.report.kept import keep
 from metatest.report.write import write_report
 
 
@@ -22,8 +22,10 @@ def play_all(
     games: tuple[Game, ...],
     options: AtariOptions,
     console: Console,
-) -> None:
-    """Every game with every algorithm; what a folder holds already is not played again."""
+) -> bool:
+    """Every game with every algorithm; what a folder holds already is not played again. Whether all
+    have a result."""
+    sound = True
     total = sum(total_updates(options.of(x), x.learner.fresh) for x in algorithms)
     percentage = TextColumn("{task.percentage:.1f}%")
     with progress(console, percentage, live=console.is_terminal) as shown:
@@ -37,12 +39,12 @@ def play_all(
                         console.print(f"{who} {_figures(line)}")
 
                 who = escape(f"{game.name} {algorithm.name}")
-                result = evaluate_atari(
-                    algorithm, game, options, run_dir, lambda n, x, who=who: report(n, x, who)
+                play = partial(
+                    evaluate_atari, algorithm, game, options, run_dir, partial(report, who=who)
                 )
-                append_result(run_dir, result)
-                write_events(run_dir, result)
+                sound &= keep(run_dir, game.name, algorithm.name, play)
                 write_report(run_dir, [run_dir])
+    return sound
 
 
 def total_updates(options: AtariOptions, fresh: int) -> int:

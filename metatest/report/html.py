@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metatest.report.comparison import ERRORS, Comparison, by_row, counts
+from metatest.report.failures import Failure
 from metatest.report.results import Result, arm_words
 from metatest.report.statistics import LEVEL, RESAMPLES, Interval, Summary
 
@@ -53,16 +54,19 @@ def page(
     summaries: list[Summary],
     comparisons: list[Comparison],
     pooled: dict[str, Interval],
+    failures: list[Failure],
     pictures: list[Path],
     videos: list[Path],
 ) -> str:
     """The whole document; pictures and videos are part of it, as data URLs."""
     environments = len({s.env for s in summaries})
-    title = "Meta-test: " + ", ".join(dict.fromkeys(s.algorithm for s in summaries))
+    tested = [s.algorithm for s in summaries] or [x.algorithm for x in failures]
+    title = "Meta-test: " + ", ".join(dict.fromkeys(tested))
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{environments} environment{"s"[: environments != 1]}, fresh agents, last '
         "tenth of their lives</p>",
+        _failed(failures),
         "<h2>Results</h2>",
         f'<div class="scroll">{_table(summaries, comparisons)}</div>',
         _verdicts(comparisons),
@@ -81,6 +85,15 @@ def page(
         + "\n".join(parts)
         + "</body></html>\n"
     )
+
+
+def _failed(failures: list[Failure]) -> str:
+    if not failures:
+        return ""
+    items = "".join(
+        f"<li>{escape(x.env)}, {escape(x.algorithm)}: {escape(x.why)}</li>" for x in failures
+    )
+    return f"<h2>Without a result</h2><ul>{items}</ul>"
 
 
 def _picture(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lpg.files.storage import write_atomically
 from metatest.curve import Curve, late_returns, late_rewards
 
 
@@ -29,14 +30,16 @@ class Result:
     diverged: int  # agents among the S that ended with non-finite parameters
     updates: list[int]  # [P] agent updates done
     interactions: list[int]  # [P] environment steps of one agent (Atari: times 4 for frames)
-    reward_per_step: list[list[float]]  # [P, S] as the agent saw it (Atari: clipped)
+    reward_per_step: list[list[float | None]]  # [P, S] as the agent saw it (Atari: clipped)
     episode_return: list[list[float | None]]  # [P, S] undiscounted, unclipped, unscaled
-    late_reward_per_step: list[float]  # [S] last tenth of life
+    late_reward_per_step: list[float | None]  # [S] last tenth of life
     late_return: list[float | None]  # [S] mean over the log points of the last tenth
     random_return: float | None  # of a uniformly random policy, where known
     reference_return: float | None  # what 1.0 means in normalised scores: optimum, best or human
     selection_metric: str | None = None  # of the late means: "return", or "reward per step"
-    traces: dict[str, list[list[float]]] = field(default_factory=dict)  # [P, S] by metaparameter
+    traces: dict[str, list[list[float | None]]] = field(
+        default_factory=dict
+    )  # [P, S] by metaparameter
 
     @classmethod
     def of(cls, curve: Curve, steps_per_update: int, **said: Any) -> "Result":
@@ -45,13 +48,18 @@ class Result:
             diverged=int(curve.diverged.sum()),
             updates=curve.updates.tolist(),
             interactions=(curve.updates * steps_per_update).tolist(),
-            reward_per_step=curve.reward_per_step.astype(float).tolist(),
+            reward_per_step=with_none(curve.reward_per_step),
             episode_return=with_none(curve.episode_return),
-            late_reward_per_step=late_rewards(curve).astype(float).tolist(),
+            late_reward_per_step=with_none(late_rewards(curve)),
             late_return=with_none(late_returns(curve)),
             traces={name: with_none(x) for name, x in curve.traces.items()},
             **said,
         )
+
+    @property
+    def subject(self) -> tuple[str, str, str]:
+        """What a run directory holds one result of."""
+        return self.suite, self.env, self.algorithm
 
     @property
     def steps(self) -> int:
@@ -82,10 +90,16 @@ def folder_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-")
 
 
-def append_result(run_dir: Path, result: Result) -> None:
-    """One JSON object per environment and algorithm."""
-    with (run_dir / "results.jsonl").open("a") as file:
-        file.write(json.dumps(asdict(result)) + "\n")
+def keep_result(run_dir: Path, result: Result) -> None:
+    """One JSON object per environment and algorithm; in place of an older one, if there is any.
+
+    Raises ValueError as `load_results` does, OSError where the disk refuses.
+    """
+    path = run_dir / "results.jsonl"
+    rows = load_results(run_dir) if path.exists() else []
+    rows = [row for row in rows if row.subject != result.subject] + [result]
+    lines = (json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
+    write_atomically(path, "".join(lines).encode())
 
 
 def load_results(run_dir: Path) -> list[Result]:

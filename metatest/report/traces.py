@@ -76,7 +76,9 @@ def write_events(run_dir: Path, result: Result) -> None:
     try:
         for i, step in enumerate(result.interactions):
             finished = [x for x in result.episode_return[i] if x is not None]
-            scalars = [("reward per step", float(np.mean(result.reward_per_step[i])))]
+            scalars = [
+                ("reward per step", float(np.mean(np.array(result.reward_per_step[i], float))))
+            ]
             scalars += [("return", float(np.mean(finished)))] if finished else []
             scalars += [(tag, float(np.mean(values[i]))) for tag, values in traced]
             log.add(step, scalars)

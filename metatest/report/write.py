@@ -17,6 +17,7 @@ from rich.table import Table
 
 from lpg.files.storage import write_atomically
 from metatest.report.comparison import Comparison, by_row, compare, counts
+from metatest.report.failures import load_failures
 from metatest.report.html import decimals, page
 from metatest.report.results import Result, arm_words, load_results
 from metatest.report.run_record import read_record
@@ -39,12 +40,16 @@ def write_report(output: Path, run_dirs: list[Path]) -> Report:
     """
     names = _names(run_dirs)
     runs = {name: load_results(path) for name, path in zip(names, run_dirs, strict=True)}
-    if not any(runs.values()):
+    failures = [failure for path in run_dirs for failure in load_failures(path)]
+    if not any(runs.values()) and not failures:
         raise ValueError(f"There are no results in {run_dirs[0]} yet; run metatest first.")
     records = {name: read_record(path) for name, path in zip(names, run_dirs, strict=True)}
     summaries, comparisons, pooled = summarise(runs), compare(runs), aggregate(runs)
     output.mkdir(parents=True, exist_ok=True)
-    draw_curves(runs, output / "curves.png")
+    pictures = []
+    if any(runs.values()):
+        pictures.append(output / "curves.png")
+        draw_curves(runs, pictures[0])
     numbers: dict[str, Any] = {"rows": [asdict(s) for s in summaries]}
     numbers["comparisons"] = [asdict(c) for c in comparisons]
     numbers["verdicts"] = counts(comparisons)
@@ -52,9 +57,9 @@ def write_report(output: Path, run_dirs: list[Path]) -> Report:
     write_atomically(output / "summary.json", (json.dumps(numbers, indent=1) + "\n").encode())
     videos = [gif for path in run_dirs for gif in sorted((path / "videos").glob("*.gif"))]
     traces = output / "metaparameters.png"
-    traced = draw_traces([result for results in runs.values() for result in results], traces)
-    pictures = [output / "curves.png", *([traces] if traced else [])]
-    text = page(runs, records, summaries, comparisons, pooled, pictures, videos)
+    if draw_traces([result for results in runs.values() for result in results], traces):
+        pictures.append(traces)
+    text = page(runs, records, summaries, comparisons, pooled, failures, pictures, videos)
     write_atomically(output / "report.html", text.encode())
     return Report(summaries, comparisons)
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -197,7 +197,8 @@ def test_a_sweep_keeps_a_result_a_game_and_tells_how_far_it_is(tmp_path, monkeyp
     monkeypatch.setattr(sweep, "write_report", lambda output, runs: reports.append((output, runs)))
     console = Console(file=io.StringIO(), width=100)
     chosen = (games()["pong"], games()["breakout"])
-    sweep.play_all(tmp_path, [a2c(), a2c()], chosen, AtariOptions(), console)
+    algorithms = [a2c(), replace(a2c(), name="other")]
+    assert sweep.play_all(tmp_path, algorithms, chosen, AtariOptions(), console)
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["env"] for line in lines] == ["pong"] * 2 + ["breakout"] * 2
     assert reports == [(tmp_path, [tmp_path])] * 4

@@ -9,8 +9,9 @@ from test_metatest_cli import run
 from test_statistics import result
 
 from lpg.runs.command import Stopped
-from metatest import cli
+from metatest import cli, evaluate_all
 from metatest.report import cli as report_cli
+from metatest.report.results import keep_result
 
 SHORT = ["--envs", "short", "--steps", "1280", "--seeds", "1"]  # soon over where it is not refused
 
@@ -52,7 +53,7 @@ def test_agents_and_budgets_are_those_asked_for(tmp_path, monkeypatch):
         seen.append((algorithm.name, spec, budget))
         return result(spec.name, algorithm.name, [1.0])
 
-    monkeypatch.setattr(cli, "evaluate", planted)
+    monkeypatch.setattr(evaluate_all, "evaluate", planted)
     monkeypatch.setattr(cli, "write_report", lambda output, runs: None)
     monkeypatch.setattr(cli, "as_table", lambda report: "")
     rule = rule_file(tmp_path / "rule.safetensors")
@@ -73,21 +74,50 @@ def test_agents_and_budgets_are_those_asked_for(tmp_path, monkeypatch):
         }  # fmt: skip
 
 
-def test_agents_that_diverge_end_it_but_environments_before_have_their_report(
-    tmp_path, monkeypatch, capsys
-):
+@pytest.mark.parametrize("envs", [("sparse", "short"), ("sparse",)])
+def test_what_diverges_takes_nothing_with_it(tmp_path, monkeypatch, capsys, envs):
+    """The others have their results, and the report says what has none, and why."""
+
     def planted(algorithm, spec, budget, on_progress, place):
         if spec.name == "sparse":
-            raise FloatingPointError("Agents of lpg on sparse diverged.")
+            raise FloatingPointError("Agents of lpg on sparse <diverged>.")
         return result(spec.name, algorithm.name, [1.0])
 
-    monkeypatch.setattr(cli, "evaluate", planted)
+    monkeypatch.setattr(evaluate_all, "evaluate", planted)
     rule, out = rule_file(tmp_path / "rule.safetensors"), tmp_path / "out"
-    arguments = ["--rule", rule, "--run-dir", out, "--envs", "short", "sparse"]
+    arguments = ["--rule", rule, "--run-dir", out, "--envs", *envs]
     code, error = refused(monkeypatch, capsys, *arguments)
-    assert code == 1 and error.endswith("Agents of lpg on sparse diverged.")
+    assert code == 1 and error.endswith("Agents of lpg on sparse <diverged>.")
     rows = json.loads((out / "summary.json").read_text())["rows"]
-    assert [row["env"] for row in rows] == ["short"] and (out / "report.html").exists()
+    assert [row["env"] for row in rows] == list(envs[1:])
+    page = (out / "report.html").read_text()
+    assert "<li>sparse, lpg: Agents of lpg on sparse &lt;diverged&gt;.</li>" in page
+    if len(envs) > 1:  # mended, the same command leaves nothing to complain of
+        monkeypatch.setattr(
+            evaluate_all, "evaluate", lambda a, spec, *_: result(spec.name, a.name, [2.0])
+        )
+        run(monkeypatch, *arguments)
+        assert "Without a result" not in (out / "report.html").read_text()
+        rows = [json.loads(x) for x in (out / "results.jsonl").read_text().splitlines()]
+        assert {x["env"]: x["late_return"] for x in rows} == {"short": [2.0], "sparse": [2.0]}
+
+
+def test_results_of_other_environments_stay(tmp_path, monkeypatch):
+    """A second command into the same directory adds to what is there."""
+    value = iter((1.0, 2.0, 3.0))
+    monkeypatch.setattr(
+        evaluate_all, "evaluate", lambda a, spec, *_: result(spec.name, a.name, [next(value)])
+    )
+    rule, out = rule_file(tmp_path / "rule.safetensors"), tmp_path / "out"
+    for envs in (("short",), ("sparse", "short")):
+        run(monkeypatch, "--rule", rule, "--run-dir", out, "--envs", *envs)
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert {row["env"]: row["late_return"] for row in rows} == {"sparse": [2.0], "short": [3.0]}
+    assert len(rows) == 2
+    (out / "results.jsonl").write_text("{}")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--rule", rule, "--run-dir", out, "--envs", "long")
+    assert (out / "results.jsonl").read_text() == "{}"  # not written over
 
 
 def test_a_stopped_sweep_says_how_to_go_on_and_its_rule_had_the_atari_head(
@@ -114,7 +144,7 @@ def test_a_report_of_nothing_and_one_without_a_place_are_refused(tmp_path, capsy
     assert "Name at least one run directory" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     (tmp_path / "run").mkdir()
-    cli.append_result(tmp_path / "run", result("a", "lpg", [1.0]))
+    keep_result(tmp_path / "run", result("a", "lpg", [1.0]))
     arguments = [str(tmp_path / "run"), "--output", str(tmp_path / "file" / "out")]
     assert report_cli.main(arguments) == 1
     error = capsys.readouterr().err.strip()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from test_statistics import result
 
-from metatest.report.results import append_result, load_results, with_none
+from metatest.report.results import keep_result, load_results, with_none
 
 
 def test_results_are_read_back_as_they_were_in_their_order(tmp_path):
@@ -19,7 +19,7 @@ def test_results_are_read_back_as_they_were_in_their_order(tmp_path):
         result("b", "a2c", [1 / 3], random=-1.0, reference=2e-9),
     ]
     for each in written:
-        append_result(tmp_path, each)
+        keep_result(tmp_path, each)
     assert load_results(tmp_path) == written
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["env"] for line in lines] == ["a", "b"]
@@ -33,7 +33,7 @@ def test_a_field_that_another_version_added_is_passed_over(tmp_path):
 
 @pytest.mark.parametrize("line", ['{"env": "a"}', "[1]", "7", '{"env": "a", "suite"'])
 def test_the_line_that_cannot_be_read_is_named(tmp_path, line):
-    append_result(tmp_path, result("a", "lpg", [1.0]))
+    keep_result(tmp_path, result("a", "lpg", [1.0]))
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write(line + "\n")
     with pytest.raises(ValueError, match=r"^Line 2 of .*results\.jsonl is not a result"):

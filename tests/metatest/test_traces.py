@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from test_statistics import result
 
 from metatest.report import traces
-from metatest.report.results import Result, append_result, load_results
+from metatest.report.results import Result, keep_result, load_results
 from metatest.report.write import write_report
 
 
@@ -57,7 +57,7 @@ def test_nothing_is_drawn_where_nothing_tunes_itself(drawn, tmp_path):
 
 
 def test_traces_are_in_results_and_in_the_report(tmp_path):
-    append_result(tmp_path, traced(gamma=0.9))
+    keep_result(tmp_path, traced(gamma=0.9))
     line = json.loads((tmp_path / "results.jsonl").read_text())
     assert line["traces"] == {"gamma": [[0.9, 1.0]] * 3}
     assert load_results(tmp_path) == [traced(gamma=0.9)]

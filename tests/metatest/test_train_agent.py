@@ -138,6 +138,18 @@ def test_an_arm_that_diverges_is_never_chosen(monkeypatch):
             evaluate(a2c(), replace(spec, learning_rates=arms), BUDGET)
 
 
+def test_rewards_that_are_not_finite_are_the_environments(monkeypatch):
+    """Though the agents diverge by them too."""
+
+    def planted(task, key, rates, *rest, **options):
+        n = len(rates)
+        return Curve(np.array([4]), np.full((1, n), np.nan), np.ones((1, n)), np.ones(n, bool))
+
+    monkeypatch.setattr(evaluate_module, "train", planted)
+    with pytest.raises(FloatingPointError, match="^short paid rewards that are not finite"):
+        evaluate(a2c(), find_task("short"), BUDGET)
+
+
 def test_a_single_arm_is_not_tried_beforehand(monkeypatch):
     lived = []
 
