@@ -1,5 +1,6 @@
 """Fresh agents under learners: learning, independence of lives, and chunking."""
 
+import json
 from dataclasses import dataclass, replace
 
 import jax
@@ -138,16 +139,25 @@ def test_an_arm_that_diverges_is_never_chosen(monkeypatch):
             evaluate(a2c(), replace(spec, learning_rates=arms), BUDGET)
 
 
-def test_rewards_that_are_not_finite_are_the_environments(monkeypatch):
-    """Though the agents diverge by them too."""
+@pytest.mark.parametrize("bad", [1, 2])
+def test_rewards_that_are_not_finite_are_the_environments(monkeypatch, capsys, bad):
+    """Though agents diverge by them; where one is left there is a result, in words of JSON's."""
 
     def planted(task, key, rates, *rest, **options):
-        n = len(rates)
-        return Curve(np.array([4]), np.full((1, n), np.nan), np.ones((1, n)), np.ones(n, bool))
+        nan = np.where(np.arange(len(rates)) % 2 < bad, np.nan, 1.0)
+        return Curve(np.array([4]), nan[None], np.ones((1, len(rates))), np.isnan(nan))
 
     monkeypatch.setattr(evaluate_module, "train", planted)
-    with pytest.raises(FloatingPointError, match="^short paid rewards that are not finite"):
-        evaluate(a2c(), find_task("short"), BUDGET)
+    spec = replace(find_task("short"), learning_rates=(20.0,), prediction_costs=(0.5,))
+    sentence = f"short paid rewards that are not finite to {bad} of 2 agents of a2c"
+    if bad == 2:
+        with pytest.raises(FloatingPointError, match=sentence):
+            evaluate(a2c(), spec, replace(BUDGET, seeds=2))
+        return
+    result = evaluate(a2c(), spec, replace(BUDGET, seeds=2))
+    assert result.reward_per_step == [[None, 1.0]] and result.late_reward_per_step == [None, 1.0]
+    assert result.diverged == 1 and sentence in capsys.readouterr().err
+    json.dumps(vars(result), allow_nan=False)
 
 
 def test_a_single_arm_is_not_tried_beforehand(monkeypatch):
