@@ -81,7 +81,8 @@ def test_what_is_over_is_read_and_not_lived_again(task, whole, tmp_path):
 
 
 def test_an_evaluation_keeps_both_phases_and_yields_the_same_result(tmp_path):
-    (impala,) = choose(("impala",), OPTIONS)
+    tuning = replace(OPTIONS.tuning, learning_rates=(1e-2, 3e-2))
+    (impala,) = choose(("impala",), replace(OPTIONS, tuning=tuning))
     folder = kept_folder(tmp_path, impala, SPEC, BUDGET)
     first = evaluate(impala, SPEC, BUDGET, place=lambda phase: Saved(folder / phase))
     assert {f.name for f in folder.iterdir()} == {"options.json", "selection", "report"}

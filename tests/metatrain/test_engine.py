@@ -20,7 +20,7 @@ from metatrain.validation import Validation
 
 
 def run(engine, state, steps):
-    return engine.run(state, jnp.int32(steps))
+    return engine.program(state, jnp.int32(steps))
 
 
 def leaves(state):
