@@ -124,9 +124,9 @@ def evaluate(
 def _sound(curve: Curve, algorithm: Algorithm, spec: TaskSpec) -> Curve:
     """The curve; FloatingPointError where all agents diverged. An environment that pays what is no
     number, by which agents diverge, is named here, on stderr where some are left."""
-    paid = np.atleast_1d(np.isfinite(curve.reward_per_step).all(axis=0))
+    paid = np.isfinite(curve.reward_per_step).all(axis=0)
     sentence = (
-        f"{spec.name} paid rewards that are not finite to {(~paid).sum()} of {len(paid)} agents of "
+        f"{spec.name} paid rewards that are not finite to {(~paid).sum()} of {paid.size} agents of "
         f"{algorithm.name}; its step_env must return finite numbers."
     )
     if curve.diverged.all():

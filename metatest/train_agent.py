@@ -49,6 +49,11 @@ class Acting(NamedTuple):
     condition: Condition
 
 
+def acting(learner: Learner, state: LearnerState) -> Acting:
+    """What acts of a learner as it is."""
+    return Acting(state.agent.params, learner.condition(state))
+
+
 class Life(NamedTuple):
     """One agent's life; leaves have leading axis N in a batch of lives."""
 
@@ -69,13 +74,9 @@ class Life(NamedTuple):
         """The task's agent in this life's world; of one life, as `policy`."""
         return Body(task.agent, self.action_mask)
 
-    def acting(self, task: Task) -> Acting:
-        """The learner's newest."""
-        return Acting(self.learner.agent.params, task.learner.condition(self.learner))
-
     def policy(self, task: Task) -> Callable[[Array], Array]:
         """Observations to logits, by the agent as it is or, with a lag, was."""
-        actor = self.lagging[0] if self.lagging else self.acting(task)
+        actor = self.lagging[0] if self.lagging else acting(task.learner, self.learner)
         body = self.body(task)._replace(condition=actor.condition)
         return lambda observation: body.outputs(actor.params, observation).logits
 
@@ -96,7 +97,7 @@ def born(task: Task, key: Array, hypers: Hypers) -> Life:
         kept=(),
         lagging=(),
     )
-    life = life._replace(lagging=(life.acting(task),) * task.lag)
+    life = life._replace(lagging=(acting(task.learner, life.learner),) * task.lag)
     for _ in range(task.learner.num_trajectories - task.learner.fresh):
         life, trajectory, _ = act(task, life)
         life = life._replace(kept=(*life.kept, trajectory))
@@ -115,7 +116,7 @@ def _update(task: Task, life: Life) -> tuple[Life, EpisodeSummary]:
         life, trajectory, summary = act(task, life)
         trajectories.append(trajectory)
         summaries.append(summary)
-    lagging = (*life.lagging, life.acting(task))[1:] if task.lag else ()
+    lagging = (*life.lagging, acting(learner, life.learner))[1:] if task.lag else ()
     state = learner.learn(life.body(task), task.optimizer, life.learner, trajectories, life.hypers)
     kept = tuple(trajectories[learner.fresh :])
     life = life._replace(learner=state, kept=kept, lagging=lagging)

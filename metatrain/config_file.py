@@ -15,16 +15,24 @@ def read_config(path: Path) -> MetaTrainConfig:
     Raises ValueError for a file that cannot be read or holds anything else.
     """
     try:
-        return _config(json.loads(path.read_text()))
+        plain = json.loads(path.read_text())
+        if not isinstance(plain, dict):
+            raise TypeError("it holds no JSON object")
+        return _config(plain)
     except OSError as error:
         raise ValueError(f"Cannot read {path} ({error.strerror}).") from error
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is not the config.json of a run: {error}") from error
 
 
-def _config(plain: Any) -> MetaTrainConfig:
-    rule = dict(plain.get("rule", {}))
-    kind = rule_class(rule.pop("rule", LPG.kind))
+def with_kind(plain: dict[str, Any]) -> dict[str, Any]:
+    """Configs from before there were kinds of rules are LPG's."""
+    return {**plain, "rule": {"rule": LPG.kind, **plain.get("rule", {})}}
+
+
+def _config(plain: dict[str, Any]) -> MetaTrainConfig:
+    rule = with_kind(plain)["rule"]
+    kind = rule_class(rule.pop("rule"))
     given = {name: _frozen(x) for name, x in plain.items() if name != "rule"}
     return MetaTrainConfig(**given, rule=kind(**{name: _frozen(x) for name, x in rule.items()}))
 

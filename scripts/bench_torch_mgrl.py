@@ -24,15 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import tyro
+from bench_tuning import make
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import one_hot
 
-from lpg.rule import Hypers
-from metatest.algorithms import AlgorithmOptions, choose
-from metatest.evaluate import Budget, make_task
-from metatest.tasks import find_task
-from metatest.train_agent import born, run_updates
+from metatest.train_agent import run_updates
 
 LEARNING_RATE, MAX_NORM, DECAY, EPSILON = 6e-3, 40.0, 0.99, 0.1
 ENTROPY_COST, VALUE_COST, REFERENCE = 0.01, 0.25, (0.995, 1.0)
@@ -71,13 +68,7 @@ def ratios(middle: dict[str, int]) -> dict[str, Any]:
 
 def our_turn(benchmark: Benchmark, lives: int) -> Callable[[], float]:
     """Steps per second of all lives together."""
-    (algorithm,) = choose(("mgrl",), AlgorithmOptions())
-    budget = Budget(num_envs=benchmark.num_envs, num_steps=benchmark.num_steps)
-    task = make_task(algorithm, find_task("CartPole-v1"), budget)
-    hypers = Hypers(*(jnp.full(lives, x, jnp.float32) for x in (LEARNING_RATE, 0.5, 0.995)))
-    state = jax.jit(jax.vmap(partial(born, task)))(
-        jax.random.split(jax.random.key(0), lives), hypers
-    )
+    task, state = make("CartPole-v1", "mgrl", lives, benchmark.num_envs, benchmark.num_steps)
     program = jax.jit(partial(run_updates, task))
 
     def turn() -> float:

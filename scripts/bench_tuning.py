@@ -35,7 +35,7 @@ from metatest.tasks import find_task
 from metatest.train_agent import Life, Task, act, born, run_updates
 
 SEEDS = (1, 2, 4, 8, 16, 32, 64)
-ACTIONS, NUM_STEPS = 6, 20  # on noise
+ACTIONS, NUM_STEPS = 6, 20  # actions of noise, steps of every trajectory
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,12 @@ def main() -> None:
         print(f"{name:10s} {each}, {ratio:.2f} x {benchmark.algorithms[0]}")
 
 
-def make(env: str, name: str, seeds: int, num_envs: int = 32) -> tuple[Task, Life]:
+def make(
+    env: str, name: str, seeds: int, num_envs: int = 32, num_steps: int = NUM_STEPS
+) -> tuple[Task, Life]:
     (algorithm,) = choose((name,), AlgorithmOptions())
-    task = make_task(algorithm, find_task(env), Budget(num_envs=num_envs))
+    budget = Budget(num_envs=num_envs, num_steps=num_steps)
+    task = make_task(algorithm, find_task(env), budget)
     hypers = Hypers(*(jnp.full(seeds, x, jnp.float32) for x in (6e-3, 0.5, 0.99)))
     keys = jax.random.split(jax.random.key(0), seeds)
     return task, jax.jit(jax.vmap(partial(born, task)))(keys, hypers)

@@ -30,25 +30,26 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
+from lpg.rules.stac import ALL
 from metatest import cli
 from metatest.report.results import Result, load_results
-from metatest.report.statistics import Interval, interval, scores
+from metatest.report.statistics import Interval, interval, scores, standard_error
 
 GAMES = ("Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "SpaceInvaders-MinAtar")
 IMPALA = "impala"
 Bars = dict[str, dict[str, str]]  # by group and by colour, the algorithm's name
 
+WITHOUT_ALPHA = ",".join(name for name in ALL if name != "alpha")
 RUNGS = {
     "nothing": "[]",
     "γ": "[gamma]",
     "γ, λ": "[gamma,lam]",
-    "γ, λ, g": "[gamma,lam,value_cost,policy_cost,entropy_cost]",
+    "γ, λ, g": f"[{WITHOUT_ALPHA}]",
     "all six": "",
 }
 DISCOUNTS = (0.99, 0.992, 0.995, 0.997, 0.999)
 VALUE_COSTS = (0.0625, 0.125, 0.25, 0.5, 1.0)
 LAGS = (1, 4, 16)
-WITHOUT_ALPHA = "gamma,lam,value_cost,policy_cost,entropy_cost"
 
 STUDIES: dict[str, Bars] = {
     "agents": {
@@ -62,7 +63,7 @@ STUDIES: dict[str, Bars] = {
         "STAC": {"": "stac"},
         "heads, η fixed": {"": "stacx[]"},
         "STACX": {"": "stacx"},
-        "clip too": {"": "stacx[gamma,lam,value_cost,policy_cost,entropy_cost,alpha,clip]"},
+        "clip too": {"": f"stacx[{','.join(ALL)},clip]"},
         "QR": {"": "qr"},
         "DrMG": {"": "drmg"},
     },
@@ -196,10 +197,10 @@ def share(result: Result, base: Result) -> np.ndarray:
     return (scores(result)[1] - chance) / (scores(base)[1].mean() - chance)
 
 
-def returned(result: Result) -> list[float]:
-    """Mean return and its standard error."""
+def returned(result: Result) -> list[float | None]:
+    """Mean return and its standard error, None for a single seed."""
     values = scores(result)[1]
-    return [float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))]
+    return [float(values.mean()), standard_error(values)]
 
 
 def median(shares: list[np.ndarray]) -> Interval:

@@ -29,7 +29,7 @@ from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState
 from metatest.atari.env import AtariEnv, AtariRollout, Episode
-from metatest.train_agent import Acting
+from metatest.train_agent import Acting, acting
 from metatest.training import PUBLISHED_ATARI, AtariTraining
 
 TORSOS = {"nature": AtariAgent, "resnet": ResNetAgent}
@@ -99,13 +99,8 @@ def newborn(programs: Programs, seed: int, hypers: Hypers) -> AtariState:
     params = programs.agent.init(key_agent, jnp.int32(0))
     agent = AgentState(params, programs.optimizer.init(params))
     learner = programs.learner.init(jax.random.fold_in(key_agent, 1), agent)
-    lagging = (acting(programs, learner),) * programs.lag
+    lagging = (acting(programs.learner, learner),) * programs.lag
     return AtariState(learner, lagging, key, jnp.int32(0), hypers)
-
-
-def acting(programs: Programs, learner: LearnerState) -> Acting:
-    """What acts of the learner as it is."""
-    return Acting(learner.agent.params, programs.learner.condition(learner))
 
 
 def _act(
@@ -120,12 +115,12 @@ def _act(
 
 def _learn(programs: Programs, state: AtariState, trajectories: Sequence[Trajectory]) -> AtariState:
     """From all that the learner reads, oldest first; those after the oldest are kept."""
-    lagging = (*state.lagging, acting(programs, state.learner))[1:]
+    lagging = (*state.lagging, acting(programs.learner, state.learner))[1:]
     learner = programs.learner.learn(
         programs.body, programs.optimizer, state.learner, trajectories, state.hypers
     )
     kept = tuple(trajectories[programs.learner.fresh :])
-    return AtariState(learner, lagging, state.key, state.update + 1, state.hypers, kept)
+    return state._replace(learner=learner, lagging=lagging, kept=kept, update=state.update + 1)
 
 
 class Player:

@@ -8,7 +8,8 @@ from PIL import Image
 
 from metatest.atari.env import AtariEnv, AtariSettings
 from metatest.atari.games import Game
-from metatest.atari.train import AtariState, Player, Programs, acting
+from metatest.atari.train import AtariState, Player, Programs
+from metatest.train_agent import acting
 
 SCALE, EVERY, MILLISECONDS = 2, 2, 66  # every second screen: real time at 60 frames a second
 
@@ -22,7 +23,7 @@ def record(
     path: Path,
 ) -> None:
     """The newest grey screens of one environment, as the agent sees them, twice the size."""
-    state = state._replace(lagging=(acting(programs, state.learner),))
+    state = state._replace(lagging=(acting(programs.learner, state.learner),))
     env = AtariEnv(game.name, replace(settings, num_envs=2), seed=12_345)
     try:
         rollout = env.rollout(Player(programs, state), num_steps)

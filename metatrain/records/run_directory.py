@@ -9,10 +9,10 @@ import jax
 from lpg.files.export import can_export, exported_rule
 from lpg.files.storage import save_rule, write_atomically
 from lpg.rule import RuleParams
-from lpg.rules.lpg import LPG
 from lpg.runs.event_log import EventLog
 from lpg.runs.resume import forget_after, keep_options
 from metatrain.config import MetaTrainConfig
+from metatrain.config_file import with_kind
 from metatrain.selection import Selection, exported
 
 # Fields that may differ when a run is taken up again: how long and in what manner, not what.
@@ -33,7 +33,7 @@ class RunDirectory:
         self._events: EventLog | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
-            keep_options(path / "config.json", config.as_json(), FREE_FIELDS, _with_kind)
+            keep_options(path / "config.json", config.as_json(), FREE_FIELDS, with_kind)
         except ValueError as error:
             raise RunDirectoryError(str(error)) from error
         except OSError as error:
@@ -117,11 +117,6 @@ def write_rule(
     }
     published = config.rule.publish(jax.device_get(rule_params))
     save_rule(path, published, config.rule.published().architecture(), provenance)
-
-
-def _with_kind(before: dict[str, Any]) -> dict[str, Any]:
-    """Runs from before there were kinds of rules are LPG's."""
-    return {**before, "rule": {"rule": LPG.kind, **before.get("rule", {})}}
 
 
 def _scalars(record: dict[str, Any]) -> list[tuple[str, float]]:

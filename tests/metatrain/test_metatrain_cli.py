@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -159,7 +158,7 @@ def test_without_a_preset_they_are_named_with_what_they_are_for(capsys):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_config_comes_back_from_its_file(name, tmp_path):
-    config = with_rule(replace(PRESETS[name], shares=()), "lpg_v")
+    config = with_rule(PRESETS[name], "lpg_v")
     for given in (PRESETS[name], config):
         path = tmp_path / "config.json"
         path.write_text(json.dumps(given.as_json()))
