@@ -1,6 +1,7 @@
 """The fifteen published training environments as data (Oh et al. 2020, appendix A and Table 3)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -53,8 +54,17 @@ class SuiteRow:
     learning_rates: tuple[float, ...]
     prediction_costs: tuple[float, ...]
     lifetime_steps: int
-    random_return: float = 0.0  # mean undiscounted return of the uniform policy
-    best_return: float = 1.0  # the normaliser's upper end; see reference_returns.py
+    # Mean undiscounted return of the uniform policy, and the normaliser's upper end (see
+    # reference_returns.py); None in a user's row has whoever needs them measure or guess.
+    random_return: float | None = None
+    best_return: float | None = None
+
+    @property
+    def return_range(self) -> tuple[float, float]:
+        """Where normalised returns are 0 and 1; ValueError where the row does not say."""
+        if self.random_return is None or self.best_return is None:
+            raise ValueError(f"The row of {self.name} lacks a random_return or best_return.")
+        return self.random_return, self.best_return
 
 
 _DENSE = ((2, 1.0, 0.0, 0.05), (1, -1.0, 0.5, 0.1), (1, -1.0, 0.0, 0.5))
@@ -130,6 +140,22 @@ def _with_references(row: SuiteRow) -> SuiteRow:
 SUITE: dict[str, SuiteRow] = {row.name: _with_references(row) for row in _ROWS}
 
 
+def row_of(
+    name: str, env: Any, observation_shape: tuple[int, ...], num_states: int = 0
+) -> SuiteRow:
+    """The row of an environment that is not of the suite: `env.suite_row` where it has one; else a
+    table where observations are state indices, convolutions where they are images, with the arms
+    that Table 3 gives these, for 512,000 steps."""
+    if (own := getattr(env, "suite_row", None)) is not None:
+        return replace(own, name=name, family="user", spec=None)
+    if num_states and observation_shape == ():
+        agent, optimizer, rates = "table", "sgd", _TABLE_RATES
+    else:
+        agent = "C(16)-D(128)" if len(observation_shape) == 3 else "D(64-64)"
+        optimizer, rates = "adam", _ADAM_RATES
+    return SuiteRow(name, "user", None, agent, optimizer, rates, _PREDICTION_COSTS, 512_000)
+
+
 def get_row(name: str) -> SuiteRow:
     """The row of `name`; ValueError names the known ones."""
     if name not in SUITE:
@@ -140,22 +166,22 @@ def get_row(name: str) -> SuiteRow:
 def normalised_return(row: SuiteRow | str, value: float) -> float:
     """(G - G_random) / (G_best - G_random), clipped to [0, 1]."""
     row = get_row(row) if isinstance(row, str) else row
-    scaled = (value - row.random_return) / (row.best_return - row.random_return)
-    return float(np.clip(scaled, 0.0, 1.0))
+    low, high = row.return_range
+    return float(np.clip((value - low) / (high - low), 0.0, 1.0))
 
 
-def cohorts(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Group environments that can share static shapes, agent, optimiser and arms; order kept."""
-    groups: dict[Any, list[str]] = {}
-    for name in names:
-        row = get_row(name)
-        size = (
-            (row.spec.height, row.spec.width)
-            if isinstance(row.spec, GridSpec) and row.family == "random_grid"
-            else None
-        )
+def cohorts(rows: Sequence[SuiteRow]) -> tuple[tuple[SuiteRow, ...], ...]:
+    """Group environments that can share static shapes, agent, optimiser and arms; order kept. A
+    user's own is alone."""
+    groups: dict[Any, list[SuiteRow]] = {}
+    for row in rows:
+        size = None
+        if isinstance(row.spec, GridSpec) and row.family == "random_grid":
+            size = row.spec.height, row.spec.width
+        elif row.family == "user":
+            size = row.name
         key = (row.family, size, row.agent, row.optimizer, row.learning_rates, row.prediction_costs)
-        groups.setdefault(key, []).append(name)
+        groups.setdefault(key, []).append(row)
     return tuple(tuple(group) for group in groups.values())
 
 
@@ -165,7 +191,7 @@ def stack(names: tuple[str, ...]) -> tuple[Any, Any]:
     `sample_params` of the environment draws a lifetime's instance from one row of them.
     """
     rows = [get_row(name) for name in names]
-    if len(cohorts(tuple(names))) != 1:
+    if len(cohorts(rows)) != 1:
         raise ValueError(f"{', '.join(names)} do not share one environment class and agent.")
     if rows[0].family == "chain":
         env = _chain_env([row.spec for row in rows], rows[0].name == "distractor")

@@ -5,7 +5,7 @@ four moves, distinct uniform cells, one key an episode, .01 a step, at most 100 
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array, UInt8
+
+from envs.suite import SuiteRow
 
 SIZE = 7
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right
@@ -47,6 +49,17 @@ class TwoColoursState(environment.EnvState):
 
 class TwoColours(environment.Environment[TwoColoursState, TwoColoursParams]):
     """Take one of two keys, which pays, then go to the goal, which pays 1 and ends the episode."""
+
+    suite_row: ClassVar[SuiteRow] = SuiteRow(
+        name="two_colours",
+        family="user",
+        spec=None,
+        agent="D(256-256)",
+        optimizer="adam",
+        learning_rates=(5e-4, 1e-3, 2e-3, 5e-3),
+        prediction_costs=(0.1, 0.5, 1.0),
+        lifetime_steps=1_000_000,
+    )
 
     @property
     def name(self) -> str:

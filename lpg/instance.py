@@ -33,9 +33,9 @@ def action_mask(env: Any, params: Any) -> Bool[Array, "A"]:
 
 def count_states(env: Any, params: Any) -> Int[Array, ""]:
     """The instance's own number of states, by `env.count_states(params)`, for the scale of a
-    table's initial rows; 1 where it does not say."""
+    table's initial rows; all that a table has where it does not say."""
     count = getattr(env, "count_states", None)
-    return jnp.int32(1) if count is None else count(params)
+    return jnp.int32(max(1, num_states(env))) if count is None else count(params)
 
 
 def num_states(env: Any) -> int:

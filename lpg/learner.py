@@ -17,7 +17,15 @@ from jaxtyping import Array, Float
 from lpg.agent import Body, Condition
 from lpg.heads import Heads
 from lpg.rows import inputs_to_rows, rows_to_lives
-from lpg.rule import Hypers, RuleInputs, RuleParams, Targets, UpdateRule, off_policy_inputs
+from lpg.rule import (
+    Hypers,
+    RuleInputs,
+    RuleParams,
+    Targets,
+    UpdateRule,
+    bootstraps,
+    off_policy_inputs,
+)
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_step
 
@@ -31,7 +39,11 @@ class LearnerState(NamedTuple):
 
 @runtime_checkable
 class Learner(Protocol):
-    """`init` at a life's birth, then `learn` once an update; all methods are pure."""
+    """`init` at a life's birth, then `learn` once an update; all methods are pure.
+
+    A learner may also have `bootstraps`, True where it goes on beyond time limits: its trajectories
+    then have `final_value`, of the agent that acted (not on Atari, whose 30 minutes are an end).
+    """
 
     @property
     def num_trajectories(self) -> int:
@@ -81,6 +93,11 @@ class FrozenRule:
 
     num_trajectories = 1
     fresh = 1
+
+    @property
+    def bootstraps(self) -> bool:
+        """As the rule does."""
+        return bootstraps(self.rule)
 
     def heads(self, num_actions: int) -> Heads:
         """As the rule asks."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lpg.heads import action_log_prob
 from lpg.instance import carry_over
@@ -64,13 +64,27 @@ def draw(env: Any, key: Array) -> Draws:
     return Draws(key_step, key_reset)
 
 
+class Step(NamedTuple):
+    """What a step led to."""
+
+    observation: Shaped[Array, "*B_obs"]  # the next episode's first, where one ended
+    state: Any
+    reward: Float[Array, "*B"]
+    terminated: Bool[Array, "*B"]
+    truncated: Bool[Array, "*B"]
+    last: Shaped[Array, "*B_obs"]  # the observation before a reset
+
+
+def _draws(env: Any, key: Array, num_steps: int, num_envs: int) -> Draws:
+    """For every step of every environment, leaves [T, B, ...]."""
+    draws = jax.vmap(lambda k: draw(env, k))(jax.random.split(key, num_steps * num_envs))
+    return jax.tree.map(lambda x: x.reshape((num_steps, num_envs, *x.shape[1:])), draws)
+
+
 def step_and_reset(
     env: Any, draws: Draws, state: Any, action: Int[Array, ""], env_params: Any
-) -> tuple[Any, Any, Array, Array, Array]:
-    """One environment's step with autoreset: what gymnax's public `step` does, without its info.
-
-    Returns observation, state, reward (float32), terminated, truncated.
-    """
+) -> Step:
+    """One environment's step with autoreset: what gymnax's public `step` does, without its info."""
     drawn = hasattr(env, "draw_step")
     step, reset = (env.step_with, env.reset_with) if drawn else (env.step_env, env.reset_env)
     observation, state, reward, terminated, _ = step(draws.step, state, action, env_params)
@@ -82,13 +96,20 @@ def step_and_reset(
     def select(fresh: Any, current: Any) -> Any:
         return jax.tree.map(lambda a, b: jax.lax.select(done, a, b), fresh, current)
 
-    return (
-        select(observation_reset, observation),
-        select(state_reset, state),
-        jnp.asarray(reward, jnp.float32),
-        jnp.asarray(terminated, bool),
-        jnp.asarray(truncated, bool),
+    return Step(
+        observation=select(observation_reset, observation),
+        state=select(state_reset, state),
+        reward=jnp.asarray(reward, jnp.float32),
+        terminated=jnp.asarray(terminated, bool),
+        truncated=jnp.asarray(truncated, bool),
+        last=observation,
     )
+
+
+def final_value(value: Callable[[Array], Array], after: Step) -> Float[Array, "B"]:
+    """V of where the time limit cut an episode that the environment had not ended; else 0."""
+    cut = after.truncated & ~after.terminated
+    return jnp.where(cut, jax.lax.stop_gradient(value(after.last)), 0.0)
 
 
 def rollout(
@@ -98,18 +119,21 @@ def rollout(
     policy: Callable[[Array], Array],
     state: RolloutState,
     num_steps: int,
+    value: Callable[[Array], Array] | None = None,
 ) -> tuple[RolloutState, Trajectory, EpisodeSummary]:
     """`num_steps` steps of every environment; `policy` maps observations [B, ...] to logits [B, A].
 
     Episodes go on across calls. Nothing here carries a gradient. The key splits into one for the
     actions' uniforms [T, B] and one that splits into the [T, B] keys of the environments' steps.
+
+    Args:
+        value: observations [B, ...] to V [B], for the trajectory's `final_value`. It is asked at
+            every step: cheaper than keeping observations that are hardly ever needed.
     """
     num_envs = state.episode_return.shape[0]
     key_actions, key_steps = jax.random.split(key)
     uniforms = jax.random.uniform(key_actions, (num_steps, num_envs), jnp.float32)
-    step_keys = jax.random.split(key_steps, num_steps * num_envs)
-    draws = jax.vmap(lambda k: draw(env, k))(step_keys)
-    draws = jax.tree.map(lambda x: x.reshape((num_steps, num_envs, *x.shape[1:])), draws)
+    draws = _draws(env, key_steps, num_steps, num_envs)
     vmapped_step = jax.vmap(step_and_reset, in_axes=(None, 0, 0, 0, None))
 
     def step(carry: RolloutState, x: tuple[Array, Draws]) -> tuple[RolloutState, Any]:
@@ -117,22 +141,19 @@ def rollout(
         logits = jax.lax.stop_gradient(policy(carry.observation))
         action = sample_action(logits, uniform)
         log_prob = action_log_prob(logits, action)
-        observation, env_state, reward, terminated, truncated = vmapped_step(
-            env, drawn, carry.env_state, action, env_params
-        )
-        done = terminated | truncated
-        total = carry.episode_return + reward
-        carry_next = RolloutState(env_state, observation, jnp.where(done, 0.0, total))
+        after = vmapped_step(env, drawn, carry.env_state, action, env_params)
+        ends = after.terminated, after.truncated
+        done = after.terminated | after.truncated
+        total = carry.episode_return + after.reward
+        carry_next = RolloutState(after.state, after.observation, jnp.where(done, 0.0, total))
         finished = jnp.where(done, total, 0.0)
-        seen = carry.observation, action, reward, terminated, truncated, log_prob
-        return carry_next, (Trajectory(*seen), finished)
+        cut = None if value is None else final_value(value, after)
+        seen = Trajectory(carry.observation, action, after.reward, *ends, log_prob, cut)
+        return carry_next, (seen, finished)
 
     final, (trajectory, finished) = jax.lax.scan(step, state, (uniforms, draws))
     observation = jnp.concatenate([trajectory.observation, final.observation[None]])
     trajectory = trajectory._replace(observation=observation)
-    summary = EpisodeSummary(
-        return_sum=jnp.sum(finished),
-        count=jnp.sum(trajectory.done.astype(jnp.float32)),
-        reward_sum=jnp.sum(trajectory.reward),
-    )
+    count = jnp.sum(trajectory.done.astype(jnp.float32))
+    summary = EpisodeSummary(jnp.sum(finished), count, jnp.sum(trajectory.reward))
     return final, trajectory, summary

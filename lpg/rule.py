@@ -37,14 +37,16 @@ class RuleInputs(NamedTuple):
     # log pi_i(a_t | s_t) - log mu(a_t | s_t) of each head i, mu the policy that acted; off-policy
     # rules alone are told.
     log_ratio: Float[Array, "T R n"] | None = None
+    # V of where the time limit cut an episode, else 0; rules that `bootstrap` alone are told.
+    final_value: Float[Array, "T R"] | None = None
 
 
 @runtime_checkable
 class UpdateRule(Protocol):
     """Source: Oh et al. 2020, sections 3.1 and 3.2.
 
-    These four methods are all that a rule must have. What meta-training may be told besides, as a
-    rule is able to say it, `penalties` and `kept_names` below look up.
+    These four methods are all that a rule must have. What a rule may say besides, `penalties`,
+    `push`, `bootstraps` and `kept_names` below look up.
     """
 
     def init(self, key: Array) -> RuleParams:
@@ -85,6 +87,12 @@ def push(rule: UpdateRule, targets: Targets) -> Float[Array, "*L T B"] | None:
     return None if name is None else penalties(rule, targets)[name]
 
 
+def bootstraps(rule_or_learner: Any) -> bool:
+    """Whether targets go on beyond a time limit (`bootstraps`), by a value that the agent then must
+    have at the observation where an episode was cut; False where it does not say."""
+    return getattr(rule_or_learner, "bootstraps", False)
+
+
 def kept_names(rule: UpdateRule) -> tuple[str, ...]:
     """Of what `targets` computes, what a recomputed window should keep (`rule.kept_names`, by
     `jax.ad_checkpoint.checkpoint_name`): work that is dear to do twice and small to hold."""
@@ -108,6 +116,7 @@ def rule_inputs(
         action_prob=jnp.exp(log_prob),
         prediction=outputs.prediction,
         value=outputs.value,
+        final_value=trajectory.final_value,
     )
 
 

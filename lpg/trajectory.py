@@ -15,6 +15,9 @@ class Trajectory(NamedTuple):
     terminated: Bool[Array, "T B"]  # the environment ended the episode
     truncated: Bool[Array, "T B"]  # the time limit did
     behaviour_log_prob: Float[Array, "T B"]  # of the action, under the policy that took it
+    # V of the observation at which the time limit cut an episode, before the reset; 0 at all other
+    # steps. None where nobody asked `rollout` for it.
+    final_value: Float[Array, "T B"] | None = None
 
     @property
     def done(self) -> Bool[Array, "T B"]:

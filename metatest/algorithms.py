@@ -1,19 +1,25 @@
-"""What is compared: learned rules, A2C, agents that tune themselves, learners of one's own."""
+"""What is compared: learned rules, A2C, PPO, agents that tune themselves, learners of one's own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jax
+
+from lpg.epochs import Epochs
 from lpg.files.loading import from_file
 from lpg.files.storage import RuleFile, RuleFileError, digest, load_rule
 from lpg.learner import FrozenRule, Learner
+from lpg.own import imported, is_import_path, source_digest
 from lpg.precision import Precision
+from lpg.rule import UpdateRule
 from lpg.rules.a2c import A2C
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import with_baseline
+from lpg.rules.own import OwnRule
+from lpg.rules.ppo import PPO
 from metatest.family import FAMILY, TuningOptions, of_family
-from metatest.own import imported, is_import_path
-from metatest.training import ACTOR_CRITIC, META_TRAINED, Training
+from metatest.training import ACTOR_CRITIC, META_TRAINED, PPO_TRAINING, Training
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,12 @@ def a2c() -> Algorithm:
     return Algorithm("a2c", FrozenRule(A2C(), ()), ACTOR_CRITIC)
 
 
-BASELINES: dict[str, Callable[[], Algorithm]] = {"a2c": a2c}
+def ppo() -> Algorithm:
+    """PPO, four epochs of four minibatches, tuned on as many arms; alpha_y as for A2C."""
+    return Algorithm("ppo", Epochs(PPO(), ()), PPO_TRAINING)
+
+
+BASELINES: dict[str, Callable[[], Algorithm]] = {"a2c": a2c, "ppo": ppo}
 
 
 @dataclass(frozen=True)
@@ -67,29 +78,38 @@ def _choose(name: str, options: AlgorithmOptions, taken: set[str]) -> Algorithm:
     if family is not None:
         return Algorithm(name, *family, version=repr(options.tuning))
     if is_import_path(name):
-        return _own(name)
+        return _own(name, taken)
     file = _file(name)
     learner = learned(name, file, options.baseline_head, options.precision)
     version = f"{digest(file)}, {options.precision}, {options.baseline_head}"
-    own = _named(name, str(file.architecture.get("rule")), taken)
+    kind = str(file.architecture.get("rule")).rpartition(":")[2].lower()
+    own = _named(name, kind, taken)
     return Algorithm(own, learner, version=version, file=file)
 
 
-def _own(name: str) -> Algorithm:
-    """A learner of the user's own, trained as A2C is, or an `Algorithm` that says how."""
-    made = imported(name, "an algorithm", "a Learner or Algorithm that is built without arguments")
+def _own(name: str, taken: set[str]) -> Algorithm:
+    """A learner or rule of the user's own, trained as A2C is, or an `Algorithm` that says how."""
+    needed = "a Learner, UpdateRule or Algorithm that is built without arguments"
+    made = imported(name, "an algorithm", needed)
     if isinstance(made, Algorithm):
         return made
+    if isinstance(made, UpdateRule):
+        made = FrozenRule(made, made.init(jax.random.key(0)))
     if not isinstance(made, Learner):
-        raise ValueError(f"{name} is no lpg.learner.Learner: it lacks some of its methods.")
-    return Algorithm(name.partition(":")[2].lower(), made, ACTOR_CRITIC)
+        raise ValueError(
+            f"{name} is no lpg.learner.Learner and no lpg.rule.UpdateRule: it lacks some of their "
+            "methods."
+        )
+    own = _named(name, name.partition(":")[2].lower(), taken)
+    return Algorithm(own, made, ACTOR_CRITIC, version=source_digest(name))
 
 
 def learned(name: str, file: RuleFile, baseline_head: bool, precision: Precision) -> FrozenRule:
     """The rule in `file`, called `name` in errors; Eq. 7's head is for LPG alone: LPG-V's agents
     have a value already."""
     rule, params = from_file(file, name)
-    rule = replace(rule, precision=precision)
+    if not isinstance(rule, OwnRule):
+        rule = replace(rule, precision=precision)
     if baseline_head and isinstance(rule, LPG):
         rule = with_baseline(rule)
     return FrozenRule(rule, params)

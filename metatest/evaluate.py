@@ -12,13 +12,14 @@ import numpy as np
 
 from lpg.agents.make import make_agent
 from lpg.instance import for_parallel, num_states
+from lpg.random_play import random_return
 from lpg.runs.resume import keep_options
 from metatest.algorithms import Algorithm
 from metatest.curve import Curve
 from metatest.report.results import Result, folder_name, with_none
 from metatest.saved import Saved
 from metatest.selection import choose, diverged
-from metatest.tasks import TaskSpec, TrainingSettings, random_return
+from metatest.tasks import TaskSpec, TrainingSettings
 from metatest.train_agent import Task, train
 from metatest.training import Arm
 
@@ -106,7 +107,8 @@ def evaluate(
     curve = _sound(_of_arms(own, [chosen], budget.seeds), algorithm, spec)
     chance = spec.random_return
     if chance is None:
-        chance = with_none(random_return(spec, jax.random.fold_in(key, RANDOM)))
+        found = random_return(spec.env, spec.env_params, jax.random.fold_in(key, RANDOM))
+        chance = None if found is None else with_none(found)
     return Result.of(
         curve,
         steps_per_update,

@@ -8,11 +8,11 @@ from rich.padding import Padding
 
 from envs.suite import SUITE
 from envs.two_colours import TwoColours
+from lpg.environment import NOT_AVAILABLE
 from lpg.files.storage import shipped_rules
 from metatest.algorithms import BASELINES
 from metatest.atari.games import games
 from metatest.family import FAMILY
-from metatest.tasks import NOT_AVAILABLE
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lpg.agent import Agent, Body, Condition
 from lpg.instance import action_mask, count_states, has_instances, sample_params
 from lpg.learner import Learner, LearnerState
 from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
-from lpg.rule import Hypers
+from lpg.rule import Hypers, bootstraps
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState
 from metatest.curve import Curve, as_curve, point
@@ -74,6 +74,13 @@ class Life(NamedTuple):
         """The task's agent in this life's world; of one life, as `policy`."""
         return Body(task.agent, self.action_mask)
 
+    def value(self, task: Task) -> Callable[[Array], Array] | None:
+        """Observations to V, where the learner goes on beyond time limits."""
+        if not bootstraps(task.learner):
+            return None
+        body = self.body(task)._replace(condition=task.learner.condition(self.learner))
+        return lambda seen: body.outputs(self.learner.agent.params, seen).value[..., 0]
+
     def policy(self, task: Task) -> Callable[[Array], Array]:
         """Observations to logits, by the agent as it is or, with a lag, was."""
         actor = self.lagging[0] if self.lagging else acting(task.learner, self.learner)
@@ -127,7 +134,13 @@ def act(task: Task, life: Life) -> tuple[Life, Trajectory, EpisodeSummary]:
     """A rollout, with rewards as the learner is to read them."""
     key, key_rollout = jax.random.split(life.key)
     state, trajectory, summary = rollout(
-        key_rollout, task.env, life.instance(task), life.policy(task), life.rollout, task.num_steps
+        key_rollout,
+        task.env,
+        life.instance(task),
+        life.policy(task),
+        life.rollout,
+        task.num_steps,
+        life.value(task),
     )
     trajectory = trajectory._replace(reward=trajectory.reward * task.reward_scale)
     return life._replace(key=key, rollout=state), trajectory, summary

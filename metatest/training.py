@@ -7,7 +7,7 @@ from typing import Literal
 
 import optax
 
-from lpg.optimizers import make_optimizer
+from lpg.optimizers import SGD, clip_by_global_norm, make_optimizer
 from metatest.tasks import META_TRAINING, TaskSpec, TrainingSettings
 
 Arm = tuple[float, float | None]  # learning rate; alpha_y, None for who has none
@@ -57,3 +57,26 @@ class Training:
 
 META_TRAINED = Training(lambda spec: META_TRAINING)  # learned rules, at home in that
 ACTOR_CRITIC = Training(lambda spec: spec.actor_critic)
+
+
+def _of_ppo(spec: TaskSpec) -> TrainingSettings:
+    """Four times the environments that A2C has where these are few: a batch is cut into four."""
+    settings = spec.actor_critic
+    return settings._replace(num_envs=max(32, settings.num_envs))
+
+
+def _clipped(spec: TaskSpec, num_updates: int) -> optax.GradientTransformation:
+    """The task's behind a clip at a norm of .5; a table's steps stay sparse, unclipped."""
+    own = own_optimizer(spec, num_updates)
+    return own if own is SGD else optax.chain(clip_by_global_norm(0.5), own)
+
+
+def _clipped_adam(num_updates: int) -> optax.GradientTransformation:
+    return optax.chain(clip_by_global_norm(0.5), adam(num_updates))
+
+
+PPO_TRAINING = Training(
+    _of_ppo,
+    optimizer=_clipped,
+    atari=AtariTraining(learning_rates=(2.5e-4,), optimizer=_clipped_adam),
+)

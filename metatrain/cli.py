@@ -1,7 +1,8 @@
 """The command `metatrain`: presets from Oh et al. 2020, any field overridden by a flag."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from metatrain.config_file import read_config
 from metatrain.devices.distributed import Distributed, ProcessesError
 from metatrain.devices.mesh import UnevenLifetimesError
 from metatrain.devices.processes import is_first
+from metatrain.environments import own_rows
 from metatrain.initial_rule import InitialRuleError
 from metatrain.memory import MemoryTooSmallError
 from metatrain.presets import PRESETS, WHAT_FOR, with_rule
@@ -36,8 +38,12 @@ class Command:
     `metatrain list` describes."""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """Values to start from, in place of a preset: the config.json of a run."""
+    suite: Path | None = None
+    """JSON of what environments that are not of the fifteen are learned with, in place of their own
+    `suite_row` or of defaults: {"my.worlds:Mine": {"agent": "D(32)", "learning_rates": [1e-3]}}."""
     rule: str = LPG.kind
-    """Kind of rule: lpg, or lpg_v, which has a TD(lambda) value in place of y (section 4.1)."""
+    """Kind of rule: lpg, lpg_v, which has a TD(lambda) value in place of y (section 4.1), or your
+    own as package.module:Name, a class with the methods of lpg.rule.UpdateRule."""
     log_every: int = 10
     """Meta-steps between log lines; between two of them nothing leaves the device."""
     checkpoint_every: int = 100
@@ -55,6 +61,10 @@ def parse(arguments: list[str]) -> Command:
     if {"-h", "--help"} & set(arguments) and preset is file is None:
         preset = next(iter(PRESETS))
     config = _start(preset, file)
+    suite = _value_of("--suite", arguments)
+    names = _values_of("--envs", arguments) or list(config.envs)
+    rows = own_rows(names, None if suite is None else Path(suite), config.rows)
+    config = replace(config, rows=rows)
     kind = _value_of("--rule", arguments) or config.rule.kind
     default = Command(
         config=with_rule(config, kind),
@@ -77,6 +87,15 @@ def _start(preset: str | None, file: str | None) -> MetaTrainConfig:
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
     return PRESETS[preset]
+
+
+def _values_of(flag: str, arguments: list[str]) -> list[str]:
+    """All that follow the flag, up to the next one."""
+    if flag not in arguments:
+        one = _value_of(flag, arguments)
+        return [] if one is None else [one]
+    following = arguments[arguments.index(flag) + 1 :]
+    return list(takewhile(lambda argument: not argument.startswith("--"), following))
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from envs.suite import SUITE, SuiteRow, cohorts, stack
+from envs.suite import SuiteRow, stack
 from lpg import instance
 from lpg.agent import Agent, Body
 from lpg.agents.make import make_agent
@@ -24,6 +24,7 @@ from lpg.heads import Heads
 from lpg.optimizers import OptimizerName, make_optimizer
 from lpg.rule import UpdateRule
 from metatrain.config import MetaTrainConfig
+from metatrain.environments import refuse_unscored, stacked, with_returns
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,20 +81,23 @@ def map_joined(function: Callable[[Array], Array], parts: tuple[Array, ...]) -> 
 
 
 def build_cohorts(rule: UpdateRule, config: MetaTrainConfig) -> tuple[Cohort, ...]:
-    """The cohorts of the suite's environments named by the config."""
+    """The cohorts of the environments named by the config."""
     built, first = [], 0
-    for names in cohorts(config.envs):
-        env, base_params = stack(names)
-        rows = [SUITE[name] for name in names]
+    for rows in config.cohorts:
+        name = rows[0].name
+        if rows[0].family == "user":
+            env, base_params = stacked(rows[0], config.num_envs)
+        else:
+            env, base_params = stack(tuple(row.name for row in rows))
         cohort = make_cohort(
             rule,
             config,
-            rows,
+            list(rows),
             env,
             base_params,
-            config.lifetimes_of(names[0]),
+            config.lifetimes_of(name),
             first,
-            config.reward_free_of(names[0]),
+            config.reward_free_of(name),
         )
         built.append(cohort)
         first += cohort.num_lifetimes
@@ -120,7 +124,8 @@ def make_cohort(
     Raises ValueError where the params lack gymnax's time limit.
     """
     row = rows[0]
-    _refuse_unscored(row.name, base_params)
+    refuse_unscored(row.name, base_params)
+    rows = _scored(rows, env, base_params)
     arms = [(lr, kl) for lr in row.learning_rates for kl in row.prediction_costs]
     heads = rule.heads(env.num_actions), Heads(logits=0, value=1)
     agent, critic = (_agent(rule, row, env, base_params, own) for own in heads)
@@ -138,20 +143,18 @@ def make_cohort(
         learning_rates=np.array([lr for lr, _ in arms], np.float32),
         prediction_costs=np.array([kl for _, kl in arms], np.float32),
         lifetime_windows=np.array([_windows(config, row) for row in rows], np.int32),
-        random_return=np.array([r.random_return for r in rows], np.float32),
-        best_return=np.array([r.best_return for r in rows], np.float32),
+        random_return=np.array([row.return_range[0] for row in rows], np.float32),
+        best_return=np.array([row.return_range[1] for row in rows], np.float32),
         lifetimes_per_env=lifetimes_per_env,
         first_index=first_index,
         reward_free_lives=reward_free_lives,
     )
 
 
-def _refuse_unscored(name: str, base_params: Any) -> None:
-    if not hasattr(base_params, "max_steps_in_episode"):
-        raise ValueError(
-            f"The params of {name} have no max_steps_in_episode, by which lives without a "
-            "finished episode are scored; add that field, as gymnax's environments have it."
-        )
+def _scored(rows: list[SuiteRow], env: Any, base_params: Any) -> list[SuiteRow]:
+    """Rows that all say where their returns begin and end."""
+    each = (jax.tree.map(lambda x, i=i: x[i], base_params) for i in range(len(rows)))
+    return [with_returns(row, env, params) for row, params in zip(rows, each, strict=True)]
 
 
 def _agent(rule: UpdateRule, row: SuiteRow, env: Any, base_params: Any, heads: Heads) -> Agent:

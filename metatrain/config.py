@@ -3,9 +3,11 @@
 import json
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from envs.suite import SUITE, cohorts
+import tyro
+
+from envs.suite import SUITE, SuiteRow, cohorts
 from lpg.rules.lpg import LPG
 from lpg.rules.registry import LearnedRule
 
@@ -26,7 +28,10 @@ class MetaTrainConfig:
     what is marked as ours, without which rules do not find predictions (docs/experiments.md)."""
 
     envs: tuple[str, ...] = ALL_ENVIRONMENTS
-    """Training environments by name, of the fifteen in appendix A."""
+    """Training environments: of the fifteen in appendix A by name, gymnax's by id, your own as
+    package.module:Class."""
+    rows: Annotated[tuple[SuiteRow, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
+    """Agent, optimiser, arms and lifetime of those that are not of the fifteen."""
     lifetimes: int = 960
     """Parallel lifetimes in all (Table 2: 960)."""
     shares: tuple[int, ...] = ()
@@ -114,9 +119,8 @@ class MetaTrainConfig:
     """Of every random draw of the run."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.envs if name not in SUITE]
-        if unknown:
-            raise ValueError(f"Unknown environment {unknown[0]!r}; known are {', '.join(SUITE)}.")
+        for name in self.envs:
+            self.row(name)
         if not self.envs or len(set(self.envs)) != len(self.envs):
             raise ValueError(f"envs must name each environment once, got {self.envs}.")
         self._refuse_uneven()
@@ -157,12 +161,29 @@ class MetaTrainConfig:
                 f"lifetimes must be a positive multiple of the {what}, got {self.lifetimes}; try "
                 f"{max(1, self.lifetimes // parts) * parts}."
             )
-        for names in cohorts(self.envs):
-            if len({self.lifetimes_of(name) for name in names}) > 1:
+        for rows in self.cohorts:
+            if len({self.lifetimes_of(row.name) for row in rows}) > 1:
                 raise ValueError(
-                    f"{', '.join(names)} are one cohort and must have equal shares, got "
-                    f"{self.shares}."
+                    f"{', '.join(row.name for row in rows)} are one cohort and must have equal "
+                    f"shares, got {self.shares}."
                 )
+
+    def row(self, name: str) -> SuiteRow:
+        """Of an environment; ValueError for one that is neither of the suite nor in `rows`."""
+        own = {row.name: row for row in self.rows}
+        if name in own:
+            return own[name]
+        if name in SUITE:
+            return SUITE[name]
+        raise ValueError(
+            f"Unknown environment {name!r}; known are {', '.join(SUITE)}, and others by their "
+            "`rows` (metatrain.environments.own_rows)."
+        )
+
+    @property
+    def cohorts(self) -> tuple[tuple[SuiteRow, ...], ...]:
+        """Rows of environments that share shapes, agent and arms."""
+        return cohorts([self.row(name) for name in self.envs])
 
     def lifetimes_of(self, name: str) -> int:
         """Parallel lifetimes in one environment."""

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from envs.suite import SuiteRow
 from lpg.rules.lpg import LPG
-from lpg.rules.registry import rule_class
+from lpg.rules.registry import make_rule
 from metatrain.config import MetaTrainConfig
 
 
@@ -25,18 +26,20 @@ def read_config(path: Path) -> MetaTrainConfig:
         raise ValueError(f"{path} is not the config.json of a run: {error}") from error
 
 
-def with_kind(plain: dict[str, Any]) -> dict[str, Any]:
-    """Configs from before there were kinds of rules are LPG's."""
-    return {**plain, "rule": {"rule": LPG.kind, **plain.get("rule", {})}}
+def upgraded(plain: dict[str, Any]) -> dict[str, Any]:
+    """Configs from before there were kinds of rules are LPG's, those from before there were other
+    environments have none."""
+    return {"rows": [], **plain, "rule": {"rule": LPG.kind, **plain.get("rule", {})}}
 
 
 def _config(plain: dict[str, Any]) -> MetaTrainConfig:
-    rule = with_kind(plain)["rule"]
-    kind = rule_class(rule.pop("rule"))
-    given = {name: _frozen(x) for name, x in plain.items() if name != "rule"}
-    return MetaTrainConfig(**given, rule=kind(**{name: _frozen(x) for name, x in rule.items()}))
+    rule = upgraded(plain)["rule"]
+    made = make_rule(rule.pop("rule"), _fields(rule))
+    rows = tuple(SuiteRow(**_fields(row)) for row in plain.get("rows", ()))
+    given = _fields({name: x for name, x in plain.items() if name not in ("rule", "rows")})
+    return MetaTrainConfig(**given, rows=rows, rule=made)
 
 
-def _frozen(value: Any) -> Any:
+def _fields(plain: dict[str, Any]) -> dict[str, Any]:
     """Lists, which is what JSON has, as tuples."""
-    return tuple(value) if isinstance(value, list) else value
+    return {name: tuple(x) if isinstance(x, list) else x for name, x in plain.items()}

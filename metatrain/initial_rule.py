@@ -60,7 +60,7 @@ def _from_run(config: MetaTrainConfig, run_dir: Path, like: InitialRule) -> Init
             f"--init-rule: {run_dir} is not a run directory to start from ({error})."
         ) from error
     ours = config.as_json()["rule"]
-    for how_to_compute in StoredArchitecture.not_stored:
+    for how_to_compute in ours.keys() & set(StoredArchitecture.not_stored):
         theirs[how_to_compute] = ours[how_to_compute]
     _refuse_other(config, ours, theirs)
 

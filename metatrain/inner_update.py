@@ -87,7 +87,8 @@ def lifetime_inputs(
     """What the rule reads, the agent to go on with, and what its step goes on from."""
     body = cohort.body(lifetime.env_params)
     outputs, reading, params = read(body, agent.params, trajectory.observation)
-    inputs = rule_inputs(outputs, trajectory, lifetime.hypers.gamma)
+    unseen = trajectory._replace(final_value=None)  # the critic's, which is not the rule's business
+    inputs = rule_inputs(outputs, unseen, lifetime.hypers.gamma)
     # Numbers that are not finite would enter eta's gradient even with a weight of zero.
     finite = is_finite(inputs)
     inputs = jax.tree.map(lambda x: jnp.where(finite, x, 0.0), inputs)

@@ -46,6 +46,12 @@ def policy(cohort: Cohort, params: Any, env_params: Any) -> Callable[[Array], Ar
     return lambda observation: acting(observation).logits
 
 
+def critic_value(cohort: Cohort, params: Any) -> Callable[[Array], Array]:
+    """Observations to the critic's V, for `rollout`."""
+    acting = cohort.critic.acting(params)
+    return lambda observation: acting(observation)[..., 0]
+
+
 def birth(
     cohort: Cohort,
     config: MetaTrainConfig,
@@ -82,9 +88,9 @@ def birth_with(
     params = cohort.agent.init(keys[3], num_states)
     critic_params = cohort.critic.init(keys[4], num_states)
     rollout_state = start(keys[5], cohort.env, env_params, config.num_envs)
-    act = policy(cohort, params, env_params)
+    act, value = policy(cohort, params, env_params), critic_value(cohort, critic_params)
     rollout_state, trajectory, _ = rollout(
-        keys[6], cohort.env, env_params, act, rollout_state, config.num_steps
+        keys[6], cohort.env, env_params, act, rollout_state, config.num_steps, value
     )
     return LifetimeState(
         env_params=env_params,

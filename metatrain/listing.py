@@ -17,7 +17,7 @@ def presets() -> Table:
             name,
             str(len(config.envs)),
             f"{config.lifetimes} x {config.num_envs}",
-            str(config.rule.hidden_size),
+            str(getattr(config.rule, "hidden_size", "-")),
             f"{steps:.1e}",
             WHAT_FOR[name],
         )

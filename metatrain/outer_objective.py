@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from lpg.agent import Agent
 from lpg.heads import AgentOutputs, action_log_prob, entropy
-from lpg.losses.returns import generalised_advantage, lambda_returns
+from lpg.losses.returns import bootstrapped, generalised_advantage, lambda_returns
 from lpg.trajectory import Trajectory
 
 
@@ -56,7 +56,8 @@ def init_advantage_stats() -> AdvantageStats:
 
 
 def episode_discount(trajectory: Trajectory, gamma: Float[Array, ""]) -> Float[Array, "T B"]:
-    """gamma where the episode goes on, 0 where it ended (a time limit ends it as well)."""
+    """gamma where the episode goes on, 0 where it ended (a time limit ends it as well; what V says
+    there is `bootstrapped`)."""
     return gamma * (1.0 - trajectory.done.astype(trajectory.reward.dtype))
 
 
@@ -81,7 +82,8 @@ def critic_step(
     """
     value = critic_values(critic, state.params, trajectory)
     discount = episode_discount(trajectory, gamma)
-    target = lambda_returns(trajectory.reward, discount, value, lam)
+    reward = bootstrapped(trajectory.reward, trajectory.final_value, gamma)
+    target = lambda_returns(reward, discount, value, lam)
     if critic.sparse:
         cells = trajectory.observation[:-1].reshape(-1)
         errors = (target - value[:-1]).reshape(-1)
@@ -117,7 +119,8 @@ def outer_advantage(
 ) -> Float[Array, "T B"]:
     """GAE by the lifetime's critic and its own discount factor."""
     value = critic_values(critic, params, trajectory)
-    return generalised_advantage(trajectory.reward, episode_discount(trajectory, gamma), value, lam)
+    reward = bootstrapped(trajectory.reward, trajectory.final_value, gamma)
+    return generalised_advantage(reward, episode_discount(trajectory, gamma), value, lam)
 
 
 def outer_loss(

@@ -3,8 +3,10 @@
 from dataclasses import asdict, fields, replace
 from functools import partial
 
+from lpg.own import is_import_path
 from lpg.rules.lpg import LPG
-from lpg.rules.registry import rule_class
+from lpg.rules.own import OwnRule
+from lpg.rules.registry import LearnedRule, rule_class
 from metatrain.config import CENTRED, TABULAR_ENVIRONMENTS, MetaTrainConfig
 
 
@@ -15,14 +17,19 @@ def with_rule(config: MetaTrainConfig, kind: str) -> MetaTrainConfig:
     (Oh et al. 2020, section 4.4: LPG-V trains stably without). Raises ValueError for an unknown
     kind.
     """
-    cls = rule_class(kind)
-    if cls.kind == config.rule.kind:
+    if kind == config.rule.kind:
         return config
-    known = asdict(config.rule)
-    rule = cls(**{f.name: known[f.name] for f in fields(cls) if f.name in known})
+    rule = _with_sizes_of(config, kind)
     if rule.heads(1).prediction:
         return replace(config, rule=rule)
     return replace(config, rule=rule, prediction_entropy_cost=0.0, y_hat_cost=0.0)
+
+
+def _with_sizes_of(config: MetaTrainConfig, kind: str) -> LearnedRule:
+    if is_import_path(kind):
+        return OwnRule(kind)
+    cls, known = rule_class(kind), asdict(config.rule)
+    return cls(**{f.name: known[f.name] for f in fields(cls) if f.name in known})
 
 
 WHAT_FOR = {

@@ -151,7 +151,7 @@ class Validation:
     ) -> LifetimeState:
         def one(lifetime: LifetimeState, agent: AgentState, key: Array) -> LifetimeState:
             state, trajectory, summary = act(
-                cohort, self.config, lifetime, agent, lifetime.rollout, key
+                cohort, self.config, lifetime, agent, lifetime.critic, lifetime.rollout, key
             )
             lifetime = grow_older(lifetime, summary)
             return lifetime._replace(agent=agent, rollout=state, trajectory=trajectory)

@@ -19,7 +19,7 @@ from lpg.update import AgentState
 from metatrain.cohort import Cohort, map_joined
 from metatrain.config import MetaTrainConfig
 from metatrain.inner_update import Penalties, updated_agents
-from metatrain.lifetime import LifetimeState, earned, policy
+from metatrain.lifetime import LifetimeState, critic_value, earned, policy
 from metatrain.outer_objective import (
     Costs,
     CriticState,
@@ -116,7 +116,9 @@ def learn_and_act(
         config.gae_lambda,
         config.critic_table_step,
     )
-    rollout_state, trajectory, summary = act(cohort, config, lifetime, agent, carry.rollout, key)
+    rollout_state, trajectory, summary = act(
+        cohort, config, lifetime, agent, critic, carry.rollout, key
+    )
     return WindowCarry(agent, critic, rollout_state, trajectory), summary
 
 
@@ -125,13 +127,15 @@ def act(
     config: MetaTrainConfig,
     lifetime: LifetimeState,
     agent: AgentState,
+    critic: CriticState,
     state: RolloutState,
     key: Array,
 ) -> tuple[RolloutState, Trajectory, EpisodeSummary]:
     """A trajectory of one lifetime's agent; no gradient flows into it."""
     acting = policy(cohort, jax.lax.stop_gradient(agent.params), lifetime.env_params)
+    value = critic_value(cohort, critic.params)
     state, trajectory, summary = rollout(
-        key, cohort.env, lifetime.env_params, acting, state, config.num_steps
+        key, cohort.env, lifetime.env_params, acting, state, config.num_steps, value
     )
     # Nobody hears of the returns of a life that earns nothing.
     summary = jax.tree.map(lambda x: jnp.where(lifetime.earns, x, 0.0), summary)

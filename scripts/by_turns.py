@@ -26,7 +26,10 @@ import jax.numpy as jnp
 import tyro
 
 ROOT = Path(__file__).parent.parent
-GRIDS = ("dense", "sparse", "long_horizon", "longer_horizon", "long_dense")
+WORLDS = {
+    "grids": ("dense", "sparse", "long_horizon", "longer_horizon", "long_dense"),
+    "random": ("rand_dense", "rand_long_horizon", "rand_small", "rand_sparse", "rand_very_dense"),
+}
 ROUNDS = 9
 
 
@@ -37,8 +40,8 @@ class Turns:
     before: Path
     now: Path = ROOT
     what: tuple[str, ...] = ("quick", "grids-float32", "grids-bfloat16", "lpg:dense", "a2c:dense")
-    """quick; grids-PRECISION: 20 lifetimes on the tabular grids, LSTM 256; ALGORITHM:ENVIRONMENT of
-    metatest, 8 agents."""
+    """quick; grids-PRECISION: 20 lifetimes on the tabular grids, LSTM 256; random-PRECISION: the
+    same on the random ones; ALGORITHM:ENVIRONMENT of metatest, 8 agents."""
     core: int = 0
 
 
@@ -110,8 +113,9 @@ def metatrain_turn(what: str) -> Callable[[], float]:
     config = PRESETS["quick" if what == "quick" else "tabular"]
     changes: dict[str, Any] = {"reward_free_share": 0.0}
     if what != "quick":
-        rule = dataclasses.replace(config.rule, precision=what.partition("-")[2])
-        changes |= {"envs": GRIDS, "lifetimes": 20, "rule": rule}
+        worlds, _, precision = what.partition("-")
+        rule = dataclasses.replace(config.rule, precision=precision)
+        changes |= {"envs": WORLDS[worlds], "lifetimes": 20, "rule": rule}
     known = {field.name for field in dataclasses.fields(config)}
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k in known})
     engine = Engine(config.rule, config)

@@ -38,6 +38,7 @@ from jax import export
 from lpg.files.loading import load
 from lpg.files.storage import write_atomically
 from lpg.rule import RuleInputs, RuleParams, UpdateRule
+from lpg.rules.own import OwnRule
 from lpg.rules.registry import LearnedRule
 from lpg.runs.command import fail
 
@@ -71,8 +72,11 @@ def argument_specs(rule: UpdateRule) -> dict[str, jax.ShapeDtypeStruct]:
 def exported_rule(rule: LearnedRule, rule_params: RuleParams) -> bytes:
     """The serialised program of `rule.targets`, for every platform and every T and R.
 
-    Raises ValueError where flatbuffers is not installed.
+    Raises ValueError where flatbuffers is not installed, and for a rule of the user's own, whose
+    results nobody named.
     """
+    if isinstance(rule, OwnRule):
+        raise ValueError(f"{rule.kind} cannot be exported as a program; use its rule file.")
     if not can_export():
         raise ValueError(
             "Exporting a rule needs the package flatbuffers; run pip install 'lpg-engine[export]'."
@@ -85,7 +89,7 @@ def exported_rule(rule: LearnedRule, rule_params: RuleParams) -> bytes:
         given = dict(zip(specs, arguments, strict=True))
         num_steps, num_rows = given["reward"].shape
         absent = jnp.zeros((num_steps + 1, num_rows, 0))
-        inputs = RuleInputs(**{name: given.get(name, absent) for name in RuleInputs._fields})
+        inputs = RuleInputs(**{"prediction": absent, "value": absent, **given})
         targets = rule.targets(constants, inputs)
         return tuple(getattr(targets, name) for name in rule.results)
 

@@ -34,10 +34,11 @@ def from_file(file: RuleFile, name: str) -> LoadedRule:
         rule = rule_from_architecture(file.architecture)
     except ValueError as error:
         raise RuleFileError(f"{name}: {error}") from error
-    expected = jax.tree.map(lambda x: x.shape, jax.eval_shape(rule.init, jax.random.key(0)))
+    like = jax.eval_shape(lambda key: rule.publish(rule.init(key)), jax.random.key(0))
+    expected = jax.tree.map(lambda x: x.shape, like)
     if jax.tree.map(lambda x: x.shape, file.params) != expected:
         raise RuleFileError(
             f"The tensors in {name} do not have the shapes that its header's architecture "
             "implies; take an intact copy of the rule."
         )
-    return LoadedRule(rule, jax.tree.map(jnp.asarray, file.params))
+    return LoadedRule(rule, rule.unpublish(jax.tree.map(jnp.asarray, file.params)))

@@ -5,6 +5,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+def bootstrapped(
+    reward: Float[Array, "T B"],
+    final_value: Float[Array, "T B"] | None,
+    gamma: Float[Array, "*B"],
+) -> Float[Array, "T B"]:
+    """r_t, and gamma V of the last observation where a time limit cut the episode: as a return's
+    sum stops there, this stands for what could still have been earned.
+
+    Args:
+        final_value: V there, 0 at all other steps; None where time limits are ends.
+
+    Source: Pardo et al. 2018, Eq. 6 (partial-episode bootstrapping).
+    """
+    if final_value is None:
+        return reward
+    return reward + jnp.broadcast_to(gamma, reward.shape) * final_value
+
+
 def lambda_returns(
     reward: Float[Array, "T B"],
     discount: Float[Array, "T B"],

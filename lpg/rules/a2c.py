@@ -4,13 +4,13 @@ Source: Mnih et al. 2016; the baseline of Oh et al. 2020, section 4.1.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob, entropy
-from lpg.losses.returns import lambda_returns
+from lpg.losses.returns import bootstrapped, lambda_returns
 from lpg.rule import Hypers, RuleInputs, RuleParams
 from lpg.trajectory import Trajectory
 
@@ -26,6 +26,8 @@ class A2CTargets(NamedTuple):
 class A2C:
     """eta is empty. `hypers.prediction_cost` weights the loss of V, an actor-critic's prediction
     (0.5 is the published weight)."""
+
+    bootstraps: ClassVar[bool] = True
 
     lam: float = 0.95  # lambda of GAE
     entropy_cost: float = 0.01
@@ -44,11 +46,13 @@ class A2C:
         return Heads(logits=num_actions, value=1)
 
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> A2CTargets:
-        """Lambda-returns, and GAE as what they exceed V by (Schulman et al. 2016, Eq. 16)."""
+        """Lambda-returns that go on beyond time limits, and GAE as what they exceed V by (Schulman
+        et al. 2016, Eq. 16)."""
         del rule_params
         value = inputs.value[..., 0]
         discount = inputs.not_done * inputs.gamma[None, :]
-        value_target = lambda_returns(inputs.reward, discount, value, self.lam)
+        reward = bootstrapped(inputs.reward, inputs.final_value, inputs.gamma)
+        value_target = lambda_returns(reward, discount, value, self.lam)
         return A2CTargets(advantage=value_target - value[:-1], value_target=value_target)
 
     def loss(

@@ -75,9 +75,8 @@ def draw_returns(records: list[dict[str, Any]], path: Path) -> None:
     for axis, family in zip(np.atleast_1d(axes), families, strict=True):
         curves = []
         for name in (n for n in names if n in SUITE and SUITE[n].family == family):
-            row = SUITE[name]
-            scale = row.best_return - row.random_return
-            curves.append((series(records, name, "late_return") - row.random_return) / scale)
+            low, high = SUITE[name].return_range
+            curves.append((series(records, name, "late_return") - low) / (high - low))
             axis.plot(steps, smooth(curves[-1], width), label=name, linewidth=1, alpha=0.6)
         axis.plot(
             steps, smooth(mean_of_curves(curves), width), label="mean", color="black", linewidth=2.5

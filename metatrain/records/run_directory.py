@@ -9,10 +9,11 @@ import jax
 from lpg.files.export import can_export, exported_rule
 from lpg.files.storage import save_rule, write_atomically
 from lpg.rule import RuleParams
+from lpg.rules.own import OwnRule
 from lpg.runs.event_log import EventLog
 from lpg.runs.resume import forget_after, keep_options
 from metatrain.config import MetaTrainConfig
-from metatrain.config_file import with_kind
+from metatrain.config_file import upgraded
 from metatrain.selection import Selection, exported
 
 # Fields that may differ when a run is taken up again: how long and in what manner, not what.
@@ -33,7 +34,7 @@ class RunDirectory:
         self._events: EventLog | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
-            keep_options(path / "config.json", config.as_json(), FREE_FIELDS, with_kind)
+            keep_options(path / "config.json", config.as_json(), FREE_FIELDS, upgraded)
         except ValueError as error:
             raise RunDirectoryError(str(error)) from error
         except OSError as error:
@@ -78,8 +79,9 @@ class RunDirectory:
             ) from error
 
     def export_rule(self, selection: Selection, last: RuleParams, meta_step: int) -> None:
-        """rule.stablehlo beside rule.safetensors, where the package for it is installed."""
-        if not can_export():
+        """rule.stablehlo beside rule.safetensors, where the package for it is installed; of our own
+        kinds of rules alone, whose results are known."""
+        if not can_export() or isinstance(self.config.rule, OwnRule):
             return
         path = self.path / "rule.stablehlo"
         try:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from envs.render import render
-from envs.suite import SUITE, cohorts, make, normalised_return, stack
+from envs.suite import SUITE, cohorts, make, normalised_return, row_of, stack
 from lpg.rollout import rollout, start
 
 PREDICTION_COSTS = (0.1, 0.5, 1.0)
@@ -98,9 +98,13 @@ def test_chain_params_are_the_published_ranges():
         assert bool(stacked.noisy[0]) is noisy
 
 
+def grouped(*names):
+    return tuple(tuple(row.name for row in rows) for rows in cohorts([SUITE[n] for n in names]))
+
+
 def test_all_environments_form_six_cohorts_in_order():
-    assert cohorts(tuple(SUITE)) == COHORTS
-    assert cohorts(("long", "dense", "short")) == (("long", "short"), ("dense",))
+    assert grouped(*SUITE) == COHORTS
+    assert grouped("long", "dense", "short") == (("long", "short"), ("dense",))
     with pytest.raises(ValueError, match="do not share"):
         stack(("dense", "rand_dense"))
     with pytest.raises(ValueError, match="do not share"):
@@ -110,7 +114,30 @@ def test_all_environments_form_six_cohorts_in_order():
 def test_random_worlds_of_different_sizes_form_no_cohort(monkeypatch):
     """Their observations differ in shape, even where the agent's architecture is the same."""
     monkeypatch.setitem(SUITE, "rand_small", replace(SUITE["rand_small"], agent="C(16)-D(32)"))
-    assert cohorts(("rand_small", "rand_dense")) == (("rand_small",), ("rand_dense",))
+    assert grouped("rand_small", "rand_dense") == (("rand_small",), ("rand_dense",))
+
+
+def test_environments_of_ones_own_are_cohorts_of_their_own():
+    rows = [row_of(name, object(), (3,)) for name in ("mine:A", "mine:B")]
+    assert [len(group) for group in cohorts([*rows, SUITE["short"]])] == [1, 1, 1]
+
+
+def test_the_row_of_an_environment_of_ones_own():
+    """By what it shows, unless it has one."""
+    table, vector, image = (
+        row_of("a", object(), (), 12),
+        row_of("b", object(), (4,)),
+        row_of("c", object(), (3, 8, 8)),
+    )
+    assert [row.agent for row in (table, vector, image)] == ["table", "D(64-64)", "C(16)-D(128)"]
+    assert (table.optimizer, table.learning_rates) == ("sgd", SUITE["short"].learning_rates)
+    assert (image.optimizer, image.learning_rates) == ("adam", SUITE["rand_dense"].learning_rates)
+    assert {row.lifetime_steps for row in (table, vector, image)} == {512_000}
+
+    class Mine:
+        suite_row = replace(vector, agent="D(8)")
+
+    assert row_of("d", Mine(), (4,)) == replace(vector, agent="D(8)", name="d")
 
 
 def _play(env, params, num_actions):
@@ -166,7 +193,7 @@ def test_equal_environments_are_equal_and_hash_alike():
 
 
 def test_wrong_names_and_action_counts_are_refused():
-    for function in (make, lambda name: stack((name,)), lambda name: cohorts((name,))):
+    for function in (make, lambda name: stack((name,))):
         with pytest.raises(ValueError, match="Unknown environment 'desne'; known are dense, "):
             function("desne")
     with pytest.raises(ValueError, match="9 or 18, got 10"):

@@ -49,6 +49,35 @@ def test_targets_equal_rlax():
     np.testing.assert_allclose(targets.value_target, expected + value[:-1], rtol=1e-4, atol=1e-5)
 
 
+def test_a_time_limit_is_no_death():
+    """Reward 1 and V = 10 everywhere: 1 where the environment ended, 1 + .9 x 10 at the limit."""
+    trajectory, outputs = setting()
+    outputs = outputs._replace(value=jnp.full((T + 1, B, 1), 10.0))
+    trajectory = trajectory._replace(reward=jnp.ones((T, B)))
+    for terminated, expected in ((True, 1.0), (False, 10.0)):
+        end = jnp.full((T, B), terminated)
+        cut = trajectory._replace(
+            terminated=end, truncated=~end, final_value=jnp.where(end, 0.0, 10.0)
+        )
+        targets = RULE.targets((), rule_inputs(outputs, cut, jnp.float32(0.9)))
+        np.testing.assert_allclose(targets.value_target, expected, rtol=1e-6)
+
+
+def test_a_limit_that_cuts_nothing_off_changes_nothing():
+    """With lambda = 0, V of where the limit cut stands for all that follows."""
+    trajectory, outputs = setting()
+    value = outputs.value[1:, :, 0]
+    rule, nothing = A2C(lam=0.0), jnp.zeros((T, B), bool)
+    endless = trajectory._replace(terminated=nothing, truncated=nothing)
+    cut = trajectory._replace(
+        terminated=nothing, final_value=jnp.where(trajectory.truncated, value, 0.0)
+    )
+    one, other = (
+        rule.targets((), rule_inputs(outputs, x, jnp.float32(0.9))) for x in (endless, cut)
+    )
+    np.testing.assert_allclose(one.value_target, other.value_target, rtol=1e-5)
+
+
 def test_loss_equals_numpy():
     """mean[-log pi A + 0.5 * 0.5 (G - V)^2 - 0.01 H(pi)]."""
     trajectory, outputs = setting()

@@ -36,6 +36,12 @@ def chain_policy(observation):
     return jnp.stack([preference, -preference], axis=-1)
 
 
+def value(observation):
+    """V [B], nowhere 0."""
+    flat = observation.reshape((observation.shape[0], -1)).astype(jnp.float32)
+    return 2.0 + jnp.sin(flat @ jnp.arange(flat.shape[1], dtype=jnp.float32))
+
+
 # rand_sparse ends episodes both by collections and by its limit of 50 steps.
 CASES = {"rand_sparse": policy, "short_noisy": chain_policy}
 
@@ -43,7 +49,9 @@ CASES = {"rand_sparse": policy, "short_noisy": chain_policy}
 def play(name: str) -> tuple[Any, Any, list[Played]]:
     """Two rollouts, the second of which goes on where the first stopped."""
     env, params = make(name)
-    run = jax.jit(lambda key, state: rollout(key, env, params, CASES[name], state, NUM_STEPS))
+    run = jax.jit(
+        lambda key, state: rollout(key, env, params, CASES[name], state, NUM_STEPS, value)
+    )
     state = start(jax.random.key(1), env, params, NUM_ENVS)
     played = []
     for seed in (2, 3):
@@ -78,6 +86,32 @@ def test_rollout_equals_a_loop_over_the_public_step(game):
     ended = [np.concatenate([getattr(p.trajectory, k) for p in played]) for k in
              ("terminated", "truncated")]  # fmt: skip
     assert ended[0].any() and ended[1].any() == (name == "rand_sparse")  # both kinds were tested
+
+
+def test_final_value_is_of_where_a_time_limit_cut_and_of_nothing_else(game):
+    """By the step without its reset; what the environment ended itself has no future."""
+    name, env, params, played = game
+    for part in played:
+        trajectory, state = part.trajectory, part.first.env_state
+        keys = jax.random.split(jax.random.split(part.key)[1], (NUM_STEPS, NUM_ENVS))
+        for t in range(NUM_STEPS):
+            key_step = jax.vmap(jax.random.split)(keys[t])[:, 0]
+            inner = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
+            last = inner(key_step, state, trajectory.action[t], params)[0]
+            state = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+                keys[t], state, trajectory.action[t], params
+            )[1]
+            cut = np.asarray(trajectory.truncated[t] & ~trajectory.terminated[t])
+            expected = np.where(cut, value(last), 0.0)
+            np.testing.assert_allclose(trajectory.final_value[t], expected, rtol=1e-6)
+    cut = np.concatenate([part.trajectory.final_value for part in played]) != 0
+    assert cut.any() == (name == "rand_sparse")
+
+
+def test_without_a_value_there_is_none():
+    env, params = make("short")
+    state = start(jax.random.key(1), env, params, 2)
+    assert rollout(jax.random.key(2), env, params, chain_policy, state, 2)[1].final_value is None
 
 
 def test_actions_invert_the_policys_distribution_at_the_uniform_draws(game):

@@ -47,9 +47,9 @@ def test_rules_are_called_by_kind_then_by_run_directory_then_by_number(tmp_path)
 def test_what_is_no_baseline_is_named_in_one_sentence(tmp_path):
     path = rule_file(tmp_path / "rule.safetensors")
     with pytest.raises(
-        ValueError, match="Unknown algorithm 'ppo'; known are a2c, impala, "
+        ValueError, match="Unknown algorithm 'dqn'; known are a2c, ppo, impala, "
     ) as caught:
-        choose((path, "ppo"), OPTIONS)
+        choose((path, "dqn"), OPTIONS)
     assert "\n" not in str(caught.value)
 
 

@@ -11,12 +11,13 @@ from gymnax.environments import environment, spaces
 
 from lpg.heads import Heads
 from lpg.learner import FrozenRule
+from lpg.random_play import random_return
 from lpg.rollout import rollout, start
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import LPGWithBaseline
 from metatest.algorithms import Algorithm, a2c
 from metatest.evaluate import Budget, evaluate, make_task, plan
-from metatest.tasks import Overrides, find_task, random_return
+from metatest.tasks import Overrides, find_task
 from metatest.train_agent import train
 
 RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)
@@ -154,7 +155,9 @@ def test_baseline_head_is_asked_of_the_agent():
 
 def test_random_return_of_a_fair_corridor():
     spec = find_task(f"{Corridor.__module__}:Corridor")
-    assert random_return(spec, jax.random.key(0)) == pytest.approx(2.5, abs=0.06)  # 4.5 sigma
+    assert random_return(spec.env, spec.env_params, jax.random.key(0)) == pytest.approx(
+        2.5, abs=0.06
+    )  # 4.5 sigma
 
 
 @pytest.mark.parametrize("env", [Forbidden, ForbiddenByTheInstance])
@@ -162,7 +165,9 @@ def test_an_action_mask_holds_for_agents_and_the_random_policy(env):
     spec = find_task(f"{env.__module__}:{env.__name__}")
     # The mean over instances of episodes: 0 of 5 steps, or 3 of 6, of 200 and 166 episodes.
     expected = 2.5 if env is Forbidden else 3 * 166 / 366
-    assert random_return(spec, jax.random.key(0)) == pytest.approx(expected, abs=0.35)
+    assert random_return(spec.env, spec.env_params, jax.random.key(0)) == pytest.approx(
+        expected, abs=0.35
+    )
     task = make_task(a2c(), spec, Budget(num_envs=8, num_steps=5))
     curve = train(task, jax.random.key(0), np.full(4, 1e-2), np.full(4, 0.5), 0.99, 20, 20)
     assert np.nanmax(curve.episode_return) <= (5 if env is Forbidden else 6)

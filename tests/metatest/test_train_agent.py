@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnax.environments import spaces
 
 from lpg.learner import FrozenRule, LearnerState
 from lpg.rule import Hypers
@@ -30,6 +31,38 @@ def test_a2c_masters_the_short_chain():
     chosen = max((arm for arm in result.selection if arm[2] is not None), key=lambda arm: arm[2])
     assert (result.learning_rate, result.prediction_cost) == (chosen[0], chosen[1])
     assert (result.selection_metric, result.steps) == ("return", 120 * 16 * 20)
+
+
+class Endless:
+    """1 a step, cut after ten."""
+
+    num_actions, default_params = 2, jnp.int32(10)
+
+    def action_space(self, params):
+        return spaces.Discrete(2)
+
+    def reset_env(self, key, params):
+        return jnp.ones(1), jnp.int32(0)
+
+    def step_env(self, key, state, action, params):
+        return jnp.ones(1), state + 1, jnp.float32(1.0), jnp.bool_(False), {}
+
+    def is_truncated(self, state, params):
+        return state >= params
+
+
+def test_a2cs_value_of_an_endless_world_is_that_of_no_end():
+    """1 / (1 - .9) = 10, though episodes are cut after ten steps; as an end that would be 6.5 at
+    most, the mean of (1 - .9^k) / .1 over k = 1 to 10 steps left being 4.4."""
+    spec = replace(find_task(f"{__name__}:Endless"), agent="D(4)")
+    task = make_task(a2c(), spec, replace(BUDGET, num_envs=4))
+    hypers = Hypers(*map(jnp.float32, (0.05, 1.0, 0.9)))
+    lives = jax.vmap(lambda key: born(task, key, hypers))(jax.random.split(jax.random.key(0), 2))
+    lives, _ = jax.jit(lambda x: run_updates(task, x, jnp.int32(400)))(lives)
+    value = jax.vmap(lambda theta: task.agent.apply(theta, jnp.ones(1))[-1])(
+        lives.learner.agent.params
+    )
+    np.testing.assert_allclose(value, 10.0, rtol=0.05)
 
 
 @dataclass(frozen=True)

@@ -39,18 +39,21 @@ def setting(seed=0, features=0):
         truncated=jnp.asarray(rng.random((T, B)) < 0.2),
         behaviour_log_prob=jnp.full((T, B), -jnp.log(ACTIONS)),
     )
-    return trajectory, rng
+    cut = trajectory.truncated & ~trajectory.terminated
+    final_value = jnp.where(cut, jnp.asarray(rng.normal(size=(T, B)), jnp.float32), 0.0)
+    return trajectory._replace(final_value=final_value), rng
 
 
 def numpy_lambda_returns(trajectory, value):
-    """Time limits end an episode as terminations do: nothing of the next episode enters."""
+    """Nothing of the next episode enters; beyond a time limit is the value of where it cut."""
     reward = np.asarray(trajectory.reward, np.float64)
     ended = np.asarray(trajectory.terminated) | np.asarray(trajectory.truncated)
     assert np.asarray(trajectory.truncated).any()
     following, out = value[-1].astype(np.float64), np.zeros((T, B))
     for t in reversed(range(T)):
         mixed = (1 - LAM) * value[t + 1] + LAM * following
-        following = reward[t] + GAMMA * np.where(ended[t], 0.0, mixed)
+        beyond = np.where(trajectory.terminated[t], 0.0, trajectory.final_value[t])
+        following = reward[t] + GAMMA * np.where(ended[t], beyond, mixed)
         out[t] = following
     return out
 

@@ -14,7 +14,8 @@ from lpg.rule import RuleInputs
 from metatrain import window as window_module
 from metatrain.cohort import build_cohorts, make_cohort
 from metatrain.engine import Engine
-from metatrain.inner_update import recompute, targets_of_all
+from metatrain.inner_update import lifetime_inputs, recompute, targets_of_all
+from metatrain.lifetime import birth_with
 
 
 def random_inputs(key, num_lifetimes, num_envs, num_steps=4, m=5):
@@ -40,6 +41,27 @@ def test_one_rule_call_equals_one_per_lifetime():
             alone = rule.targets(eta, jax.tree.map(lambda x, i=i: x[i], cohort_inputs))
             for a, b in zip(alone, cohort_targets, strict=True):
                 np.testing.assert_allclose(a, b[i], rtol=1e-5, atol=1e-6)
+
+
+def test_the_rule_never_sees_what_the_critic_says_beyond_a_time_limit():
+    """Though the trajectory carries it, for the critic's own returns."""
+    config = dataclasses.replace(TINY, envs=("sparse",), lifetimes=2, num_steps=60)
+    (cohort,) = build_cohorts(TINY.rule, config)
+    keys, zero = jax.random.split(jax.random.key(0), 2), jnp.int32(0)
+    lives = jax.vmap(lambda key: birth_with(cohort, config, key, zero, zero, jnp.bool_(True)))(keys)
+    one = jax.tree.map(lambda x: x[0], lives)
+    cut = one.trajectory.truncated & ~one.trajectory.terminated
+    assert cut.any()  # after 50 steps
+    np.testing.assert_array_equal(one.trajectory.final_value, 0.0)  # as a table says at first
+    told = one._replace(critic=one.critic._replace(params=one.critic.params + 2.0))
+    _, after, _ = window_module.act(
+        cohort, config, told, told.agent, told.critic, told.rollout, keys[1]
+    )
+    cut = after.truncated & ~after.terminated
+    assert cut.any()
+    np.testing.assert_array_equal(after.final_value, jnp.where(cut, 2.0, 0.0))
+    inputs, _, _ = lifetime_inputs(cohort, one, one.agent, after)
+    assert inputs.final_value is None
 
 
 def test_a_window_of_two_updates_is_two_windows_of_one():

@@ -1,5 +1,6 @@
 """What a user names by import path, as package.module:Name, and what is built of it."""
 
+import hashlib
 import importlib
 import sys
 from pathlib import Path
@@ -35,3 +36,11 @@ def imported(name: str, what: str, needed: str, attributes: tuple[str, ...] = ()
             f"{needed}, as package.module:Name."
         ) from error
     return made
+
+
+def source_digest(name: str) -> str:
+    """SHA-256 of the file of the module that `name` is in, which tells one version of a user's code
+    from the next; nothing where it has no file."""
+    module = sys.modules.get(name.partition(":")[0])
+    file = getattr(module, "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""

@@ -1,0 +1,63 @@
+"""Proximal policy optimisation (PPO) as an `UpdateRule` that has nothing to learn.
+
+Source: Schulman et al. 2017. Several steps on one trajectory are `lpg.epochs`' business.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lpg.heads import AgentOutputs, Heads, action_log_prob, entropy
+from lpg.rule import Hypers, RuleInputs, RuleParams
+from lpg.rules.a2c import A2C, A2CTargets
+from lpg.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class PPO:
+    """eta is empty. `hypers.prediction_cost` weights the loss of V, as in A2C, whose targets these
+    are."""
+
+    bootstraps: ClassVar[bool] = True
+
+    lam: float = 0.95  # lambda of GAE
+    clip: float = 0.2  # how far from 1 the policies' ratio is still followed
+    entropy_cost: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.lam <= 1.0 or not self.clip > 0:
+            raise ValueError(
+                f"PPO's lam must lie in [0, 1] and clip be positive, got {self.lam}, {self.clip}."
+            )
+
+    def init(self, key: Array) -> RuleParams:
+        """The empty eta, whatever the key."""
+        del key
+        return ()
+
+    def heads(self, num_actions: int) -> Heads:
+        """One logit an action, and a value."""
+        return Heads(logits=num_actions, value=1)
+
+    def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> A2CTargets:
+        """Lambda-returns and GAE that go on beyond time limits."""
+        return A2C(self.lam).targets(rule_params, inputs)
+
+    def loss(
+        self, outputs: AgentOutputs, trajectory: Trajectory, targets: A2CTargets, hypers: Hypers
+    ) -> Float[Array, ""]:
+        """-min(r A, clip(r) A) + alpha_y (G - V)^2 / 2 - entropy_cost H(pi), averaged over T and B;
+        r is pi over the policy that acted, A normalised over the batch (Eqs. 7 and 9)."""
+        log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
+        ratio = jnp.exp(log_prob - trajectory.behaviour_log_prob)
+        advantage = targets.advantage - jnp.mean(targets.advantage)
+        advantage = advantage / (jnp.std(advantage) + 1e-8)
+        followed = jnp.clip(ratio, 1.0 - self.clip, 1.0 + self.clip)
+        value_error = targets.value_target - outputs.value[:-1, ..., 0]
+        return jnp.mean(
+            -jnp.minimum(ratio * advantage, followed * advantage)
+            + hypers.prediction_cost * 0.5 * value_error**2
+            - self.entropy_cost * entropy(outputs.logits[:-1])
+        )
