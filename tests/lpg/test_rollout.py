@@ -9,7 +9,7 @@ import pytest
 from scipy import special, stats
 
 from envs.suite import make
-from lpg.rollout import RolloutState, rollout, sample_action, start
+from lpg.rollout import RolloutState, Step, final_value, rollout, sample_action, start
 
 NUM_ENVS, NUM_STEPS = 3, 70
 MASKED = -1e9
@@ -106,6 +106,14 @@ def test_final_value_is_of_where_a_time_limit_cut_and_of_nothing_else(game):
             np.testing.assert_allclose(trajectory.final_value[t], expected, rtol=1e-6)
     cut = np.concatenate([part.trajectory.final_value for part in played]) != 0
     assert cut.any() == (name == "rand_sparse")
+
+
+def test_what_the_environment_ended_at_its_limit_has_no_future():
+    nothing = jnp.zeros(4)
+    ends = jnp.array([True, False, True, False]), jnp.array([True, True, False, False])
+    after = Step(nothing, nothing, nothing, *ends, last=jnp.arange(4.0))
+    found = final_value(lambda observation: observation + 5.0, after)
+    np.testing.assert_array_equal(found, [0.0, 6.0, 0.0, 0.0])
 
 
 def test_without_a_value_there_is_none():
