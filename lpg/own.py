@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,7 @@ from typing import Any
 def is_import_path(name: str) -> bool:
     """Whether `name` is package.module:Name, and not a file's name that holds a colon."""
     module, colon, attribute = name.partition(":")
-    words = (*module.split("."), attribute)
-    return bool(colon) and all(word.isidentifier() for word in words)
+    return bool(colon) and attribute.isidentifier() and re.fullmatch(r"[\w.-]+", module) is not None
 
 
 def imported(name: str, what: str, needed: str, attributes: tuple[str, ...] = ()) -> Any:
