@@ -14,6 +14,7 @@ from lpg.agents.make import make_agent
 from lpg.instance import for_parallel, num_states
 from lpg.random_play import random_return
 from lpg.runs.resume import keep_options
+from lpg.runs.seed import refuse_seed
 from metatest.algorithms import Algorithm
 from metatest.curve import Curve
 from metatest.report.results import Result, folder_name, with_none
@@ -44,6 +45,7 @@ class Budget:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
+        refuse_seed(self.seed)
         if self.gamma is not None and not 0 <= self.gamma < 1:
             raise ValueError(f"gamma must lie in [0, 1), got {self.gamma}.")
         if self.reward_scale is not None and not self.reward_scale > 0:

@@ -10,6 +10,7 @@ import tyro
 from envs.suite import SUITE, SuiteRow, cohorts
 from lpg.rules.lpg import LPG
 from lpg.rules.registry import LearnedRule
+from lpg.runs.seed import refuse_seed
 
 ALL_ENVIRONMENTS = tuple(SUITE)
 CENTRED = partial(LPG, prediction_input="centred")  # LPG as it is meta-trained
@@ -144,6 +145,7 @@ class MetaTrainConfig:
             raise ValueError(f"gae_lambda must lie in [0, 1], got {self.gae_lambda}.")
         if not self.gammas or not all(0 <= g < 1 for g in self.gammas):
             raise ValueError(f"gammas must lie in [0, 1), got {self.gammas}.")
+        refuse_seed(self.seed)
         if not self.policy_entropy_costs:
             raise ValueError("policy_entropy_costs must name at least one value.")
 

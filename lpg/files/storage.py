@@ -7,6 +7,7 @@ anything, and says in one sentence what is wrong.
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,7 @@ from safetensors.numpy import load, save
 FORMAT = "lpg-rule"
 VERSION = "1"
 MAX_BYTES = 256 * 2**20  # the published rule has 1.1 MB
+MAX_HEADER = 2**20  # bytes; a rule's has a few thousand
 
 
 class RuleFileError(ValueError):
@@ -63,6 +65,7 @@ def load_rule(path_or_name: str | Path) -> RuleFile:
     path = _resolve(str(path_or_name))
     data = _read(path)
     try:
+        _refuse_large_header(data)
         metadata = _object(_object(_header(data)).get("__metadata__", {}))
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -131,6 +134,12 @@ def _canonical(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
+def _refuse_large_header(data: bytes) -> None:
+    size = int.from_bytes(data[:8], "little")
+    if size > MAX_HEADER:  # before anything of it is parsed
+        raise ValueError(f"a header of {size:,} bytes")
+
+
 def _header(data: bytes) -> dict[str, Any]:
     size = int.from_bytes(data[:8], "little")
     return json.loads(data[8 : 8 + size])
@@ -146,7 +155,7 @@ def _object(x: Any) -> dict[str, Any]:
 
 def _resolve(path_or_name: str) -> Path:
     path = Path(path_or_name)
-    if path.suffix or path.is_file() or len(path.parts) != 1:
+    if path.suffix or os.path.isfile(path) or len(path.parts) != 1:
         return path
     if path_or_name not in shipped_rules():
         raise RuleFileError(
@@ -159,17 +168,19 @@ def _resolve(path_or_name: str) -> Path:
 
 def _read(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise RuleFileError(
-                f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} of any rule; "
-                "give a file that metatrain wrote."
-            )
-        return path.read_bytes()
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
+            return path.read_bytes()
     except OSError as error:
         raise RuleFileError(
             f"Cannot read the rule file {path} ({error.strerror}); check the path."
         ) from error
+    except ValueError as error:  # a NUL or half a character in the path
+        raise RuleFileError(f"Cannot read the rule file {str(path)!r} ({error}).") from error
+    what = f"has {status.st_size:,} bytes, more than the {MAX_BYTES:,} of any rule"
+    if not stat.S_ISREG(status.st_mode):
+        what = "is no regular file"
+    raise RuleFileError(f"{path} {what}; give a file that metatrain wrote.")
 
 
 def _check_tensors(tensors: dict[str, np.ndarray], where: str) -> None:

@@ -67,9 +67,9 @@ class ProbeCommand:
 def main(arguments: list[str]) -> int:
     """The exit code: 0 done, 2 a rule that cannot be used, 1 no room for what was found."""
     command = tyro.cli(ProbeCommand, args=arguments, prog="metatest probe")
-    protocol = replace(QUICK if command.quick else FULL, seed=command.seed)
     console = Console()
     try:
+        protocol = replace(QUICK if command.quick else FULL, seed=command.seed)
         file = load_rule(command.rule)
         probed = learned(command.rule, file, False, command.precision)
     except ValueError as error:

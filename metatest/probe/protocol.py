@@ -5,6 +5,7 @@ from itertools import product
 from typing import NamedTuple
 
 from envs.suite import SUITE
+from lpg.runs.seed import refuse_seed
 
 Arm = tuple[float, float]  # alpha, alpha_y
 
@@ -44,6 +45,7 @@ class ProbeProtocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        refuse_seed(self.seed)
         for name in ("lives", "arm_lives"):
             if (count := getattr(self, name)) < 2:
                 raise ValueError(f"{name} must be at least 2 (short and long), got {count}.")

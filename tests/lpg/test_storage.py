@@ -6,6 +6,8 @@ import os
 import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from lpg.files import storage
@@ -85,7 +87,7 @@ def refused(path, message):
 def test_refusals(path, tmp_path, params, monkeypatch):
     whole = path.read_bytes()
     refused(tmp_path / "missing.safetensors", "Cannot read")
-    refused(tmp_path, "Cannot read")
+    refused(tmp_path, "is no regular file")
     path.write_bytes(whole[:-10])
     refused(path, "damaged or not a safetensors")
     path.write_bytes(b"")
@@ -99,10 +101,66 @@ def test_refusals(path, tmp_path, params, monkeypatch):
     refused(path, "more than the 10")
 
 
-@pytest.mark.parametrize("header", ["[]", "null", "3", '{"__metadata__": null}', "[" * 100_000])
+MALFORMED = [
+    "[]", "null", "3", '"x"', '{"__metadata__": null}', '{"__metadata__": [1]}', "[" * 100_000,
+    '{"a":' * 100_000, '{"__metadata__": {"format": 1}}', "\udcff",
+]  # fmt: skip
+
+
+def with_header(path, header):
+    data = header.encode("utf-8", "surrogateescape")
+    path.write_bytes(len(data).to_bytes(8, "little") + data)
+
+
+@pytest.mark.parametrize("header", MALFORMED)
 def test_a_header_that_is_no_object_is_refused(path, header):
-    path.write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    with_header(path, header)
     refused(path, "damaged or not a safetensors|is a safetensors file but not a rule")
+
+
+def test_a_header_of_megabytes_is_not_parsed(path, monkeypatch):
+    with_header(path, '{"a": 0' + ', "a": 0' * 200_000 + "}")
+    monkeypatch.setattr(storage, "_header", lambda data: pytest.fail("was parsed"))
+    refused(path, "damaged or not a safetensors")
+    path.write_bytes((2**63).to_bytes(8, "little") + b"{}")
+    refused(path, "damaged or not a safetensors")
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_mutated_headers_are_refused_or_mean_the_same(path, data):
+    """Characters put in, taken out and changed in the header of a file that is intact."""
+    whole = path.read_bytes()
+    size = int.from_bytes(whole[:8], "little")
+    header = bytearray(whole[8 : 8 + size])
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(header) - 1))
+        new = data.draw(st.sampled_from(list(b'"{}[],:0x\\ \x00\xff')))
+        change = data.draw(st.sampled_from(["put", "take", "set"]))
+        header[at : at + (change != "put")] = b"" if change == "take" else bytes([new])
+    mutated = path.with_name("mutated.safetensors")
+    mutated.write_bytes(len(header).to_bytes(8, "little") + bytes(header) + whole[8 + size :])
+    try:
+        loaded = load_rule(mutated)
+    except RuleFileError as error:
+        assert "\n" not in str(error)
+    else:
+        assert loaded.provenance == {"meta_step": 3}
+
+
+def test_what_is_no_file_and_no_path_is_refused_at_once(tmp_path):
+    """A FIFO would be waited for until someone writes."""
+    fifo = tmp_path / "fifo.safetensors"
+    os.mkfifo(fifo)
+    refused(fifo, "is no regular file")
+    refused("/dev/zero", "is no regular file")
+    for name in ("a\0b.safetensors", "a\ud800.safetensors"):
+        refused(name, "Cannot read the rule file 'a")
+    refused("a\0b", "No rule named")
+    refused("x" * 5000, "No rule named")
+    refused("x" * 5000 + ".safetensors", "Cannot read")
 
 
 @pytest.mark.parametrize(

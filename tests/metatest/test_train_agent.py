@@ -216,7 +216,7 @@ def test_late_rewards_weigh_points_by_their_length():
 
 
 @pytest.mark.parametrize(
-    "change", [{"seeds": 0}, {"steps": 0}, {"gamma": 1.0}, {"selection_seeds": 0}]
+    "change", [{"seeds": 0}, {"steps": 0}, {"gamma": 1.0}, {"selection_seeds": 0}, {"seed": 2**32}]
 )
 def test_budget_refuses_nonsense(change):
     with pytest.raises(ValueError, match=next(iter(change))):

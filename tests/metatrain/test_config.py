@@ -39,6 +39,8 @@ README = Path(__file__).parents[2] / "README.md"
         ({"gammas": ()}, r"gammas must lie in \[0, 1\), got \(\)"),
         ({"gammas": (0.9, 1.0)}, "gammas must lie in"),
         ({"policy_entropy_costs": ()}, "policy_entropy_costs must name at least one value"),
+        ({"seed": 2**32}, r"seed must lie in \[0, 2\^32\), got 4294967296"),
+        ({"seed": -1}, r"seed must lie in \[0, 2\^32\), got -1"),
         ({"envs": ()}, "envs must name each environment once"),
         ({"envs": ("short", "short"), "lifetimes": 4}, "envs must name each environment once"),
         ({"lifetimes": 0}, "lifetimes must be a positive multiple"),
