@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array
@@ -37,12 +38,20 @@ class DelayedChainState(environment.EnvState):
 class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams]):
     """Two actions; observation is the state's index, 4L - 2 in all, without aliasing."""
 
-    def __init__(self, max_length: int = 30, min_length: int = 5, noisy: bool = False):
+    def __init__(
+        self,
+        max_length: int = 30,
+        min_length: int = 5,
+        noisy: bool = False,
+        length: int | None = None,
+    ):
+        """`length`: of the default params; by default the longest."""
         super().__init__()
         self.max_length, self.min_length, self.noisy = max_length, min_length, noisy
+        self.length = max_length if length is None else length
 
     def _identity(self) -> tuple:
-        return (type(self), self.max_length, self.min_length, self.noisy)
+        return (type(self), self.max_length, self.min_length, self.noisy, self.length)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DelayedChain) and self._identity() == other._identity()
@@ -67,13 +76,13 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
 
     @property
     def default_params(self) -> DelayedChainParams:
-        """The longest chain that there is room for; `sample_params` draws others."""
+        """Of the length that the chain was built with; `sample_params` draws others."""
         return DelayedChainParams(
             min_length=jnp.int32(self.min_length),
             max_length=jnp.int32(self.max_length),
-            length=jnp.int32(self.max_length),
+            length=jnp.int32(self.length),
             noisy=jnp.array(self.noisy),
-            max_steps_in_episode=jnp.int32(self.max_length),
+            max_steps_in_episode=jnp.int32(self.length),
         )
 
     def sample_params(self, key: Array, params: DelayedChainParams) -> DelayedChainParams:
@@ -185,6 +194,17 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         """Indices of the longest chain's states, so that the size is static."""
         del params
         return spaces.Discrete(self.num_states)
+
+    def state_space(self, params: DelayedChainParams) -> spaces.Dict:
+        """The fields of `DelayedChainState`; as many steps as the longest chain has."""
+        del params
+        fields = {
+            "time": spaces.Discrete(self.max_length + 1),
+            "correct_action": spaces.Discrete(2),
+            "chose_correctly": spaces.Discrete(2),
+            "noise": spaces.Box(np.uint32(0), np.uint32(2**32 - 1), (), jnp.uint32),
+        }
+        return spaces.Dict(fields)
 
 
 class DistractorChain(DelayedChain):

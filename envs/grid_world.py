@@ -143,6 +143,18 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
         del params
         return spaces.Discrete(self.num_actions)
 
+    def state_space(self, params: GridWorldParams) -> spaces.Dict:
+        """The fields of `GridWorldState`, by the padded world's sizes; steps by the params' own
+        limit, which need not be static."""
+        objects = (self.num_objects,)
+        fields = {
+            "time": spaces.Box(jnp.int32(0), params.max_steps_in_episode, (), jnp.int32),
+            "agent_cell": spaces.Discrete(self.num_cells),
+            "object_cell": spaces.Box(0, self.num_cells - 1, objects, jnp.int32),
+            "present": spaces.Box(0, 1, objects, jnp.bool_),
+        }
+        return spaces.Dict(fields)
+
     def reset_env(self, key: Array, params: GridWorldParams) -> tuple[Array, GridWorldState]:
         """The first state of an episode, by `reset_with`."""
         return self.reset_with(self.draw_reset(key), params)

@@ -215,8 +215,9 @@ def make(name: str, num_actions: int = 9, seed: int = 0) -> tuple[Any, Any]:
     if isinstance(row.spec, ChainSpec):
         if num_actions != 9:
             raise ValueError(f"{name} is a chain of two actions; num_actions is for grid worlds.")
-        env = _chain_env([row.spec], name == "distractor")
-        return env, env.sample_params(jax.random.key(seed), _chain_params(row.spec))
+        ranging = _chain_env([row.spec], name == "distractor")
+        params = ranging.sample_params(jax.random.key(seed), ranging.default_params)
+        return _chain_env([row.spec], name == "distractor", int(params.length)), params
     padded = _grid_env(row.family, [row.spec])
     base = _grid_params(row.spec, padded.num_cells, padded.num_objects)
     params = padded.sample_params(jax.random.key(seed), base)
@@ -224,12 +225,13 @@ def make(name: str, num_actions: int = 9, seed: int = 0) -> tuple[Any, Any]:
     return _grid_env(row.family, [row.spec], num_actions, params), params
 
 
-def _chain_env(specs: list[Any], distractor: bool) -> DelayedChain:
+def _chain_env(specs: list[Any], distractor: bool, length: int | None = None) -> DelayedChain:
     kind = DistractorChain if distractor else DelayedChain
     return kind(
         max_length=max(s.max_length for s in specs),
         min_length=min(s.min_length for s in specs),
         noisy=all(s.noisy for s in specs),
+        length=length,
     )
 
 

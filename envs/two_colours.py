@@ -160,6 +160,19 @@ class TwoColours(environment.Environment[TwoColoursState, TwoColoursParams]):
         del params
         return spaces.Box(0, 1, (SIZE, SIZE, len(PLANES)), jnp.float32)
 
+    def state_space(self, params: TwoColoursParams) -> spaces.Dict:
+        """The fields of `TwoColoursState`; the clock has no end but its integer's."""
+        cells, last = SIZE * SIZE, np.iinfo(np.int32).max
+        fields = {
+            "time": spaces.Box(jnp.int32(0), params.max_steps_in_episode, (), jnp.int32),
+            "clock": spaces.Box(jnp.int32(0), last, (), jnp.int32),
+            "agent": spaces.Discrete(cells),
+            "keys": spaces.Box(-1, cells - 1, (2,), jnp.int32),
+            "goal": spaces.Discrete(cells),
+            "has_key": spaces.Box(0, 1, (), jnp.bool_),
+        }
+        return spaces.Dict(fields)
+
 
 def render(state: TwoColoursState, cell_pixels: int = 24) -> UInt8[np.ndarray, "side side 3"]:
     """One state: green agent, red key A, blue key B, yellow goal; the agent is a smaller square, so

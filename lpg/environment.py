@@ -66,7 +66,7 @@ def find(name: str, known: tuple[str, ...] = ()) -> tuple[Adapter, Any]:
     if name in NOT_AVAILABLE:
         raise ValueError(f"{name} {NOT_AVAILABLE[name]}; take another environment.")
     if name not in gymnax.registered_envs:
-        names = (*known, *gymnax.registered_envs)
+        names = tuple(dict.fromkeys((*known, *gymnax.registered_envs)))
         close = get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}."
         raise ValueError(

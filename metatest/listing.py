@@ -34,7 +34,8 @@ def everything() -> dict[str, list[str]]:
     """Names by what they are."""
     import gymnax  # takes seconds
 
-    known = [name for name in gymnax.registered_envs if name not in NOT_AVAILABLE]
+    elsewhere = (*SUITE, TwoColours().name, *NOT_AVAILABLE)
+    known = [name for name in gymnax.registered_envs if name not in elsewhere]
     return {
         "Shipped rules": list(shipped_rules()),
         "Algorithms, which may carry options as in stac[gamma,lam]": [*BASELINES, *FAMILY],

@@ -16,6 +16,8 @@ def test_every_name_that_is_listed_is_taken():
     names = {title.split()[0].rstrip(","): each for title, each in found.items()}
     choose(tuple(names["Shipped"] + names["Algorithms"]), AlgorithmOptions())
     assert len(resolve(tuple(names["Atari"]))) == 57
+    everything = [name for each in names.values() for name in each]
+    assert len(set(everything)) == len(everything)  # gymnax's registry has ours, too
     for name in names["Environments"] + names["Others"]:
         assert find_task(name).name == name
     for name in names["gymnax"]:

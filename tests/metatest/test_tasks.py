@@ -111,6 +111,7 @@ def test_agents_by_observation_and_overrides():
     ("name", "message"),
     [
         ("CartPole", "did you mean CartPole-v1"),
+        ("dense_rand", "did you mean dense or rand_dense or long_dense\\?"),
         ("Pendulum-v1", "continuous actions"),
         ("MNISTBandit-bsuite", "downloads data"),
         ("no.such.module:Env", "Cannot take 'no.such.module:Env' for an environment"),
