@@ -85,7 +85,7 @@ class Windows(NamedTuple):
 
 
 class Engine:
-    """Static parts (rule, config, cohorts) and the two programs: `init` and `run`."""
+    """Static parts (rule, config, cohorts), and what is done with a state: `init`, then `run`."""
 
     def __init__(
         self,
@@ -119,9 +119,16 @@ class Engine:
             out_specs=(SPECS, REPLICATED),
         )
         self.init = jax.jit(init)
-        # The carry is donated: the state passed in must not be used again.
-        self.run = jax.jit(run, donate_argnums=0)
+        # What `program` is compiled from, or lowered for platforms that are not here.
+        self.jitted = jax.jit(run, donate_argnums=0)
         self._choose = jax.jit(chosen, out_shardings=NamedSharding(self.mesh, REPLICATED))
+
+    def run(self, state: EngineState, num_meta_steps: int) -> tuple[EngineState, Metrics]:
+        """The state so many meta-steps on, and their sums of metrics; compiled at the first call.
+
+        The state passed in is given away and must not be used again.
+        """
+        return self.program(state, jnp.int32(num_meta_steps))
 
     def start_from(self, state: EngineState, initial: InitialRule) -> EngineState:
         """A fresh state with eta and Adam that come from elsewhere."""
@@ -144,9 +151,8 @@ class Engine:
 
     @cached_property
     def program(self) -> jax.stages.Compiled:
-        """`run`, compiled ahead of time: called alike, by itself only, and it says what memory it
-        needs."""
-        lowered = self.run.lower(self.like(), jnp.int32(1))
+        """What `run` calls, compiled ahead of time: it says what memory it needs."""
+        lowered = self.jitted.lower(self.like(), jnp.int32(1))
         return lowered.compile(compiler_options(self.platform))
 
     def place(self, state: EngineState) -> EngineState:

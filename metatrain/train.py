@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
@@ -116,7 +115,7 @@ def run_interval(
 ) -> tuple[EngineState, dict[str, Any]]:
     """Meta-steps `begin` + 1 to `end` as one program, and their line of metrics.jsonl."""
     started = time.perf_counter()
-    state, metrics = engine.program(state, jnp.int32(end - begin))
+    state, metrics = engine.run(state, end - begin)
     record = as_record(metrics, state.bandits, engine.names, engine.config, end)
     seconds = time.perf_counter() - started
     interactions = (end - begin) * engine.config.interactions_per_meta_step

@@ -70,7 +70,6 @@ class Benchmark(PresetOptions):
 
 def measure(benchmark: Benchmark) -> dict:
     import jax
-    import jax.numpy as jnp
     from stages import stage_seconds
 
     from metatrain.engine import Engine
@@ -88,7 +87,7 @@ def measure(benchmark: Benchmark) -> dict:
     for call in range(benchmark.calls + 1):
         steps = benchmark.meta_steps if call else 1
         started = time.perf_counter()
-        state, _ = jax.block_until_ready(engine.program(state, jnp.int32(steps)))
+        state, _ = jax.block_until_ready(engine.run(state, steps))
         seconds.append((time.perf_counter() - started) / steps)
     step = statistics.median(seconds[1:])
     matmul = max(matmul, matmul_rate(config.rule.hidden_size))

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import tyro
 
 from lpg.runs.checkpoint import Checkpoints
@@ -101,7 +100,7 @@ def compiled(engine: Engine) -> dict[str, Any]:
 def train(lent: Lent, engine: Engine, state: EngineState, figures: dict[str, Any]) -> None:
     """Meta-steps until the time is up, then what others go on from."""
     end = min(time.time() + lent.seconds, lent.until or float("inf"))
-    state, _ = engine.program(state, jnp.int32(1))  # loads the program, allocates its memory
+    state, _ = engine.run(state, 1)  # loads the program, allocates its memory
     first = meta_step = int(state.meta_step)
     began, log = time.perf_counter(), (lent.output / "metrics.jsonl").open("a")
     while time.time() < end or not (lent.yield_to is None or lent.yield_to.exists()):

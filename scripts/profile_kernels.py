@@ -21,7 +21,6 @@ from metatrain.devices.cpu_cores import use_every_core
 use_every_core()  # before the imports below, which take a device
 
 import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
 from preset_options import PresetOptions  # noqa: E402
 
 from metatrain.engine import Engine  # noqa: E402
@@ -86,14 +85,13 @@ def main() -> None:
     config = profile.config()
     engine = Engine(config.rule, config)
     state = engine.init(jax.random.key(0))
-    program = engine.program
-    state, _ = jax.block_until_ready(program(state, jnp.int32(1)))
+    state, _ = jax.block_until_ready(engine.run(state, 1))
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, profiler_options=options):
-            jax.block_until_ready(program(state, jnp.int32(profile.meta_steps)))
-        source_of = sources(program.as_text())
+            jax.block_until_ready(engine.run(state, profile.meta_steps))
+        source_of = sources(engine.program.as_text())
         spent, calls = Counter[str](), Counter[str]()
         for events in threads(folder):
             for name, milliseconds in self_times(events):

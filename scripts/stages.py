@@ -99,7 +99,7 @@ def stage_seconds(engine: Engine, calls: int, meta_steps: int) -> dict[str, floa
         def run() -> Any:
             nonlocal state
             before = variant.init(jax.random.key(0)) if state is None else state
-            state, metrics = variant.program(before, jnp.int32(meta_steps))
+            state, metrics = variant.run(before, meta_steps)
             return metrics
 
         return run

@@ -25,7 +25,7 @@ def start():
 
 def after_one_meta_step(kind, start):
     copy = jax.tree.map(jnp.copy, start)  # a run takes the state passed to it
-    return engine(kind).run(copy, jnp.int32(1))[0]
+    return engine(kind).run(copy, 1)[0]
 
 
 def not_reborn(start, after):

@@ -53,7 +53,7 @@ mine = make_cohort(
 engine = Engine(config.rule, config, (*published, mine))
 state = engine.init(jax.random.key(0))
 for _ in range(5):
-    state, metrics = engine.run(state, jnp.int32(40))  # 40 meta-steps; state.rule_params is eta
+    state, metrics = engine.run(state, 40)  # 40 meta-steps; state.rule_params is eta
     corridor = metrics.environments[-1]
     mean_return = float(corridor.return_sum[0] / corridor.episodes[0])
     print(f"meta-step {int(state.meta_step)}: corridor's mean return {mean_return:.2f}")

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import TINY
@@ -28,7 +27,7 @@ def engines():
 
 
 def test_chunks_give_the_same_lives_and_gradient(engines):
-    states = {n: e.program(e.init(jax.random.key(5)), jnp.int32(2)) for n, e in engines.items()}
+    states = {n: e.run(e.init(jax.random.key(5)), 2) for n, e in engines.items()}
     (whole, metrics), (chunked, chunk_metrics) = states[1], states[3]
     for a, b in zip(whole.lifetimes, chunked.lifetimes, strict=True):
         np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)

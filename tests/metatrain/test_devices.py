@@ -51,7 +51,7 @@ def test_eight_devices_live_the_same_lives(engines):
     states = {n: e.init(jax.random.key(3)) for n, e in engines.items()}
     assert_same(states[1], states[8], exact=True)
     assert len(states[8].lifetimes[0].age.sharding.device_set) == 8
-    after = {n: engines[n].program(states[n], jnp.int32(3)) for n in engines}
+    after = {n: engines[n].run(states[n], 3) for n in engines}
     (one, metrics_one), (many, metrics_many) = after[1], after[8]
     for a, b in zip(one.lifetimes, many.lifetimes, strict=True):
         exact = ("env_params", "arm", "hypers", "age", "duration", "rollout", "late")
@@ -70,13 +70,13 @@ def test_eight_devices_live_the_same_lives(engines):
 @pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8)])
 def test_a_run_goes_on_on_another_number_of_devices(engines, tmp_path, before, after):
     first, other = engines[before], engines[after]
-    state, _ = first.program(first.init(jax.random.key(3)), jnp.int32(2))
+    state, _ = first.run(first.init(jax.random.key(3)), 2)
     Checkpoints(tmp_path).save(2, state)
-    expected, _ = first.program(state, jnp.int32(1))
+    expected, _ = first.run(state, 1)
     like = jax.eval_shape(other.init, jax.random.key(0))
     restored = Checkpoints(tmp_path).restore_newest(like)
     assert restored is not None
-    found, _ = other.program(other.place(restored.state), jnp.int32(1))
+    found, _ = other.run(other.place(restored.state), 1)
     assert len(found.lifetimes[0].age.sharding.device_set) == after
     for a, b in zip(expected.lifetimes, found.lifetimes, strict=True):
         np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)

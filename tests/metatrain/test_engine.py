@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import contextmanager
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +13,12 @@ from tiny import TINY
 from lpg.files.storage import load_rule
 from lpg.runs.checkpoint import CheckpointError, Checkpoints
 from metatrain.engine import Engine, skipped_in_a_row
+from metatrain.memory import needed_bytes
 from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import as_record
 from metatrain.records.run_directory import RunDirectory, RunDirectoryError
 from metatrain.train import RunOptions, train
 from metatrain.validation import Validation
-
-
-def run(engine, state, steps):
-    return engine.program(state, jnp.int32(steps))
 
 
 def leaves(state):
@@ -47,16 +45,34 @@ def key():
     return jax.random.key(3)
 
 
-def test_compiled_ahead_it_is_the_same_program(engine, key):
-    by_run, by_program = (
-        program(engine.init(key), jnp.int32(2)) for program in (engine.run, engine.program)
-    )
-    assert_same(by_run, by_program)
+@contextmanager
+def compilations():
+    """Names of the programs that were compiled, or taken from the cache of compiled ones."""
+    names = []
+
+    def listen(event, seconds, fun_name="", **others):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(fun_name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_one_program_is_compiled_whatever_it_is_called_with(key):
+    """For its memory; a fresh state and one that a call returned; one meta-step and two."""
+    engine = Engine(TINY.rule, TINY)
+    state = engine.init(key)
+    with compilations() as names:
+        assert needed_bytes(engine) > 0
+        for steps in (1, 2):
+            state, _ = engine.run(state, steps)
+    assert [name for name in names if "_run" in name] == ["jit(_run)"]
 
 
 def test_every_rule_parameter_moves(engine, key):
     before = jax.device_get(engine.init(key).rule_params)
-    state, _ = run(engine, engine.init(key), 3)
+    state, _ = engine.run(engine.init(key), 3)
     for path, x in jax.tree_util.tree_leaves_with_path(state.rule_params):
         old = before
         for part in path:
@@ -66,10 +82,10 @@ def test_every_rule_parameter_moves(engine, key):
 
 def test_agents_and_critics_move_and_chunks_do_not_matter(engine, key):
     first = jax.device_get(engine.init(key))
-    whole, _ = run(engine, engine.init(key), 4)
+    whole, _ = engine.run(engine.init(key), 4)
     state = engine.init(key)
     for _ in range(2):
-        state, _ = run(engine, state, 2)
+        state, _ = engine.run(state, 2)
     assert_same(whole, state)
     for before, after in zip(first.lifetimes, whole.lifetimes, strict=True):
         for name in ("agent", "critic"):
@@ -81,7 +97,7 @@ def test_agents_and_critics_move_and_chunks_do_not_matter(engine, key):
 
 def test_lives_end_are_scored_and_start_again(engine, key):
     """lifetime_scale makes lives of 8 (distractor: 20) to 30 windows; 40 windows see ends."""
-    state, metrics = run(engine, engine.init(key), 40)
+    state, metrics = engine.run(engine.init(key), 40)
     record = as_record(metrics, state.bandits, engine.names, TINY, 40)
     short = record["environments"]["short"]
     assert short["lives_ended"] >= 2 and short["final_return"] is not None
@@ -95,7 +111,7 @@ def test_lives_end_are_scored_and_start_again(engine, key):
 
 
 def test_record_is_plain_json_with_the_promised_names(engine, key):
-    state, metrics = run(engine, engine.init(key), 2)
+    state, metrics = engine.run(engine.init(key), 2)
     record = json.loads(json.dumps(as_record(metrics, state.bandits, engine.names, TINY, 2)))
     assert record["meta_step"] == 2
     assert record["interactions"] == 2 * 8 * 4 * 5 * 2
@@ -116,7 +132,7 @@ def test_non_finite_meta_gradients_change_nothing_and_are_counted():
 
 
 def test_checkpoint_restores_every_leaf_and_run_goes_on_alike(engine, key, tmp_path):
-    state, _ = run(engine, engine.init(key), 2)
+    state, _ = engine.run(engine.init(key), 2)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(2, state)
     kept = leaves(state)
@@ -125,7 +141,7 @@ def test_checkpoint_restores_every_leaf_and_run_goes_on_alike(engine, key, tmp_p
     for x, y in zip(kept, leaves(restored.state), strict=True):
         assert x.dtype == y.dtype
         np.testing.assert_array_equal(x, y)
-    assert_same(run(engine, state, 2)[0], run(engine, restored.state, 2)[0])
+    assert_same(engine.run(state, 2)[0], engine.run(restored.state, 2)[0])
 
 
 def without_times(path):
@@ -203,7 +219,7 @@ def test_unwritable_run_directory_is_one_sentence(tmp_path):
 
 
 def test_failed_write_leaves_the_older_checkpoint(engine, key, tmp_path, monkeypatch):
-    state, _ = run(engine, engine.init(key), 1)
+    state, _ = engine.run(engine.init(key), 1)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, state)
 

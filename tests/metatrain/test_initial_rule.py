@@ -38,7 +38,7 @@ def test_a_file_is_unfolded(tmp_path):
     state = engine.start_from(engine.init(jax.random.key(0)), initial)
     assert_same(state.rule_params, eta, rtol=1e-5, atol=1e-6)
     assert_same(state.selection.average, state.rule_params)
-    engine.run(state, np.int32(1))  # every buffer is its own, so that all can be donated
+    engine.run(state, 1)  # every buffer is its own, so that all can be donated
 
 
 def test_a_shipped_rule_is_found_by_name():

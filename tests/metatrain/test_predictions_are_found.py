@@ -57,7 +57,7 @@ def test_predictions_are_found():
     needs predictions; a 20-step rule gets about .3 there."""
     config = replace(PRESETS["quick"], envs=("short", "long"), lifetimes=40)
     engine = Engine(config.rule, config)
-    state, _ = engine.program(engine.init(jax.random.key(0)), jnp.int32(400))
+    state, _ = engine.run(engine.init(jax.random.key(0)), 400)
     _, figures = Validation(config.rule, config, engine.cohorts)(state.selection.average)
     assert figures["long"]["return_beyond"] > 0.7
     assert figures["long"]["prediction_information"] > 0.005
