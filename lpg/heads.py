@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from lpg.shapes import check_shape
+
 
 class Heads(NamedTuple):
     """Widths of the outputs that a rule asks its agent for; 0 means the head is absent."""
@@ -44,7 +46,11 @@ class AgentOutputs(NamedTuple):
 
 
 def split_heads(heads: Heads, vector: Shaped[Array, "*batch n"]) -> AgentOutputs:
-    """Cut the agent's output vector into logits, prediction and value, head by head."""
+    """Cut the agent's output vector into logits, prediction and value, head by head.
+
+    Raises ValueError for a vector that is not `heads.total` wide.
+    """
+    check_shape("vector", vector, (*vector.shape[:-1], heads.total), _width(heads))
     first, second = heads.logits, heads.logits + heads.prediction
     auxiliary, begin = [], heads.own
     for head in heads.auxiliary:
@@ -58,10 +64,17 @@ def split_heads(heads: Heads, vector: Shaped[Array, "*batch n"]) -> AgentOutputs
     )
 
 
+def _width(heads: Heads) -> str:
+    parts = f"{heads.logits} logits, {heads.prediction} of the prediction and {heads.value} values"
+    others = f", then {len(heads.auxiliary)} auxiliary heads" if heads.auxiliary else ""
+    return f"its last axis heads.total: {parts}{others}"
+
+
 def action_log_prob(
     logits: Float[Array, "*batch A"], action: Int[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-    """log pi(a|s) of the actions taken."""
+    """log pi(a|s) of the actions taken; raises ValueError unless there is one a row of logits."""
+    check_shape("action", action, logits.shape[:-1], f"one a row of logits {list(logits.shape)}")
     log_probs = jax.nn.log_softmax(logits)
     # A masked sum, not an index: the transpose of an index is a scatter, element after element.
     taken = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)

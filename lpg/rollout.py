@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lpg.heads import action_log_prob
 from lpg.instance import carry_over
+from lpg.shapes import check_shape
 from lpg.trajectory import Trajectory
 
 
@@ -109,7 +110,9 @@ def step_and_reset(
 def final_value(value: Callable[[Array], Array], after: Step) -> Float[Array, "B"]:
     """V of where the time limit cut an episode that the environment had not ended; else 0."""
     cut = after.truncated & ~after.terminated
-    return jnp.where(cut, jax.lax.stop_gradient(value(after.last)), 0.0)
+    found = jax.lax.stop_gradient(value(after.last))
+    check_shape("value(observation)", found, cut.shape, "one for each environment")
+    return jnp.where(cut, found, 0.0)
 
 
 def rollout(
@@ -139,6 +142,8 @@ def rollout(
     def step(carry: RolloutState, x: tuple[Array, Draws]) -> tuple[RolloutState, Any]:
         uniform, drawn = x
         logits = jax.lax.stop_gradient(policy(carry.observation))
+        one_each = "the batch, then one for each action"
+        check_shape("policy(observation)", logits, (num_envs, env.num_actions), one_each)
         action = sample_action(logits, uniform)
         log_prob = action_log_prob(logits, action)
         after = vmapped_step(env, drawn, carry.env_state, action, env_params)

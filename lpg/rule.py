@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob
+from lpg.shapes import check_shape
 from lpg.trajectory import Trajectory
 
 RuleParams = Any  # eta: a pytree that only its own rule looks into
@@ -99,14 +100,70 @@ def kept_names(rule: UpdateRule) -> tuple[str, ...]:
     return getattr(rule, "kept_names", ())
 
 
+def check_outputs(
+    outputs: AgentOutputs, trajectory: Trajectory, heads: Heads | None = None
+) -> None:
+    """Raises ValueError unless one life's outputs are of the T + 1 rows of its trajectory.
+
+    Args:
+        heads: of the rule, where it is at hand: the widths of what it reads.
+    """
+    check_shape("trajectory.reward", trajectory.reward, ("T", "B"), "time first, then the batch")
+    num_steps, batch = trajectory.reward.shape
+    for name in ("action", "terminated", "truncated", "behaviour_log_prob", "final_value"):
+        array, same = getattr(trajectory, name), "one a step of trajectory.reward"
+        if array is not None:
+            check_shape(f"trajectory.{name}", array, (num_steps, batch), same)
+    widths = ("A", "m", "v") if heads is None else ("A", heads.prediction, heads.value)
+    for name, width in zip(("logits", "prediction", "value"), widths, strict=True):
+        if width:
+            rows = "time first with the bootstrap's row last, then the batch, then the head"
+            wanted = (num_steps + 1, batch, width)
+            check_shape(f"outputs.{name}", getattr(outputs, name), wanted, rows)
+
+
+def check_loss(
+    outputs: AgentOutputs, trajectory: Trajectory, targets: Any, heads: Heads, **widths: int
+) -> None:
+    """Raises ValueError unless a rule with these heads can take its loss of these.
+
+    Args:
+        targets: a named tuple, with one number a step in each field, or as many as `widths` says.
+    """
+    check_outputs(outputs, trajectory, heads)
+    for name, array in targets._asdict().items():
+        width = (widths[name],) if name in widths else ()
+        wanted, same = (*trajectory.reward.shape, *width), "by the steps of trajectory.reward"
+        check_shape(f"targets.{name}", array, wanted, same)
+
+
+def check_inputs(inputs: RuleInputs, heads: Heads) -> None:
+    """Raises ValueError unless `inputs` are of T steps of R rows, and what a rule with these heads
+    reads is as wide as they are."""
+    check_shape("inputs.reward", inputs.reward, ("T", "R"), "time first, then the rows")
+    num_steps, rows = inputs.reward.shape
+    for name in ("not_done", "action_prob", "final_value"):
+        array, same = getattr(inputs, name), "one a step of inputs.reward"
+        if array is not None:
+            check_shape(f"inputs.{name}", array, (num_steps, rows), same)
+    check_shape("inputs.gamma", inputs.gamma, (rows,), "one a row of inputs.reward")
+    value = sum(head.value for head in (heads, *heads.auxiliary))
+    for name, width in (("prediction", heads.prediction), ("value", value)):
+        if width:
+            wanted, same = (num_steps + 1, rows, width), "a row of time more than inputs.reward"
+            check_shape(f"inputs.{name}", getattr(inputs, name), wanted, same)
+
+
 def rule_inputs(
     outputs: AgentOutputs, trajectory: Trajectory, gamma: Float[Array, ""]
 ) -> RuleInputs:
     """One lifetime's inputs to the rule, differentiable through pi and y (hence through theta).
 
     The gradient through y is what teaches a rule its prediction targets: cutting it leaves the
-    y_hat head with no return gradient at all (see tests/metatrain/test_meta_gradient.py).
+    y_hat head with no return gradient at all (see tests/metatrain/test_meta_gradient.py). Raises
+    ValueError as `check_outputs` does.
     """
+    check_outputs(outputs, trajectory)
     batch = trajectory.reward.shape[1]
     log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
     return RuleInputs(
@@ -124,6 +181,8 @@ def off_policy_inputs(
     outputs: AgentOutputs, trajectory: Trajectory, gamma: Float[Array, ""]
 ) -> RuleInputs:
     """`rule_inputs` for rules of many heads and rules that correct for the policy that acted."""
+    for head in outputs.auxiliary:
+        check_outputs(head, trajectory)
     inputs = rule_inputs(outputs, trajectory, gamma)
     log_probs = [action_log_prob(head.logits[:-1], trajectory.action) for head in outputs.heads]
     ratios = [log_prob - trajectory.behaviour_log_prob for log_prob in log_probs]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob, entropy
 from lpg.losses.returns import bootstrapped, lambda_returns
-from lpg.rule import Hypers, RuleInputs, RuleParams
+from lpg.rule import Hypers, RuleInputs, RuleParams, check_inputs, check_loss
 from lpg.trajectory import Trajectory
 
 
@@ -49,6 +49,7 @@ class A2C:
         """Lambda-returns that go on beyond time limits, and GAE as what they exceed V by (Schulman
         et al. 2016, Eq. 16)."""
         del rule_params
+        check_inputs(inputs, self.heads(1))
         value = inputs.value[..., 0]
         discount = inputs.not_done * inputs.gamma[None, :]
         reward = bootstrapped(inputs.reward, inputs.final_value, inputs.gamma)
@@ -59,6 +60,7 @@ class A2C:
         self, outputs: AgentOutputs, trajectory: Trajectory, targets: A2CTargets, hypers: Hypers
     ) -> Float[Array, ""]:
         """-log pi(a|s) A + alpha_y (G - V)^2 / 2 - entropy_cost H(pi), averaged over T and B."""
+        check_loss(outputs, trajectory, targets, self.heads(1))
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         value_error = targets.value_target - outputs.value[:-1, ..., 0]
         return jnp.mean(

@@ -15,7 +15,7 @@ from lpg.heads import AgentOutputs, Heads, action_log_prob, entropy
 from lpg.losses.quantile import quantile_loss
 from lpg.losses.returns import n_step_returns
 from lpg.losses.vtrace import leaky_vtrace
-from lpg.rule import Hypers, RuleInputs
+from lpg.rule import Hypers, RuleInputs, check_inputs, check_loss
 from lpg.rules.stac import kl_from, refuse_unknown
 from lpg.trajectory import Trajectory
 
@@ -99,6 +99,7 @@ class DrMG:
 
     def targets(self, rule_params: QuantileMetaparameters, inputs: RuleInputs) -> QuantileTargets:
         """Each quantile's own returns, made of that quantile alone (Eqs. 9 and 10)."""
+        check_inputs(inputs, self.heads(1))
         eta, shape = rule_params, inputs.value[:-1].shape
         assert inputs.log_ratio is not None, "off-policy rules read `off_policy_inputs`"
         log_ratio = inputs.log_ratio[..., 0]
@@ -134,6 +135,8 @@ class DrMG:
     ) -> Float[Array, ""]:
         """sum w_pi (-A log pi) - w_H H + sum_q w_Zq L_q (Eq. 11, its entropy's sign mended)."""
         del hypers
+        widths = dict.fromkeys(("returns", "quantile_cost"), self.num_quantiles)
+        check_loss(outputs, trajectory, targets, self.heads(1), **widths)
         logits = outputs.logits[:-1]
         log_prob = action_log_prob(logits, trajectory.action)
         critic = quantile_loss(outputs.value[:-1], targets.returns, self.kappa)

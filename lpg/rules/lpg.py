@@ -11,7 +11,7 @@ from lpg.heads import AgentOutputs, Heads, action_log_prob
 from lpg.losses.kl_divergence import kl_divergence
 from lpg.network.rule_network import LPGNetwork, PredictionInput
 from lpg.precision import Precision
-from lpg.rule import Hypers, RuleInputs, RuleParams
+from lpg.rule import Hypers, RuleInputs, RuleParams, check_inputs, check_loss
 from lpg.rules.learned import HeadActivation, StoredArchitecture
 from lpg.trajectory import Trajectory
 
@@ -97,6 +97,7 @@ class LPG(StoredArchitecture):
 
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> LPGTargets:
         """One pass of the network, which reads trajectories backwards in time."""
+        check_inputs(inputs, self.heads(1))
         outputs: Any = self.network.apply({"params": rule_params}, inputs)
         pi_hat, y_hat_logits = outputs
         return LPGTargets(pi_hat=pi_hat, y_hat_logits=y_hat_logits)
@@ -116,6 +117,7 @@ class LPG(StoredArchitecture):
 
         The mean, not the sum: Table 3's learning rates of 20 to 80 presume it.
         """
+        check_loss(outputs, trajectory, targets, self.heads(1), y_hat_logits=self.prediction_size)
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
         return jnp.mean(-log_prob * targets.pi_hat + hypers.prediction_cost * kl)

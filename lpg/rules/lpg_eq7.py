@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob
 from lpg.losses.kl_divergence import kl_divergence
-from lpg.rule import Hypers
+from lpg.rule import Hypers, check_loss
 from lpg.rules.lpg import LPG, LPGTargets
 from lpg.trajectory import Trajectory
 
@@ -31,6 +31,7 @@ class LPGWithBaseline(LPG):
 
         The printed third term lacks its gradient sign; it is read as a regression of f.
         """
+        check_loss(outputs, trajectory, targets, self.heads(1), y_hat_logits=self.prediction_size)
         baseline = outputs.value[:-1, ..., 0]
         strength = targets.pi_hat - jax.lax.stop_gradient(baseline)
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)

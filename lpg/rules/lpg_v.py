@@ -16,7 +16,7 @@ from lpg.heads import AgentOutputs, Heads, action_log_prob
 from lpg.losses.returns import lambda_returns
 from lpg.network.rule_network import LPGVNetwork
 from lpg.precision import Precision
-from lpg.rule import Hypers, RuleInputs, RuleParams
+from lpg.rule import Hypers, RuleInputs, RuleParams, check_inputs, check_loss
 from lpg.rules.learned import HeadActivation, StoredArchitecture
 from lpg.trajectory import Trajectory
 
@@ -65,6 +65,7 @@ class LPGV(StoredArchitecture):
 
     def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> LPGVTargets:
         """V enters the network raw; only pi_hat depends on eta."""
+        check_inputs(inputs, self.heads(1))
         pi_hat: Any = self.network.apply({"params": rule_params}, inputs)
         discount = inputs.not_done * inputs.gamma[None, :]
         value_target = lambda_returns(inputs.reward, discount, inputs.value[..., 0], self.lam)
@@ -88,6 +89,7 @@ class LPGV(StoredArchitecture):
         state that a tenth of the batch visits is moved by eight times its mean error, from which a
         squared loss diverges to infinity; the Kullback-Leibler loss of LPG has bounded gradients.
         """
+        check_loss(outputs, trajectory, targets, self.heads(1))
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         value = outputs.value[:-1, ..., 0]
         value_loss = optax.huber_loss(value, targets.value_target, delta=MAX_ERROR)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob, entropy
-from lpg.rule import Hypers, RuleInputs, RuleParams
+from lpg.rule import Hypers, RuleInputs, RuleParams, check_loss
 from lpg.rules.a2c import A2C, A2CTargets
 from lpg.trajectory import Trajectory
 
@@ -50,6 +50,7 @@ class PPO:
     ) -> Float[Array, ""]:
         """-min(r A, clip(r) A) + alpha_y (G - V)^2 / 2 - entropy_cost H(pi), averaged over T and B;
         r is pi over the policy that acted, A normalised over the batch (Eqs. 7 and 9)."""
+        check_loss(outputs, trajectory, targets, self.heads(1))
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         ratio = jnp.exp(log_prob - trajectory.behaviour_log_prob)
         advantage = targets.advantage - jnp.mean(targets.advantage)

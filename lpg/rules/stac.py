@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob, entropy
 from lpg.losses.vtrace import leaky_vtrace
-from lpg.rule import Hypers, RuleInputs
+from lpg.rule import Hypers, RuleInputs, check_inputs, check_loss
 from lpg.trajectory import Trajectory
 
 Number = Any  # a float, a scalar, or an array [n] with one number a head
@@ -98,6 +98,7 @@ class STAC:
 
     def targets(self, rule_params: Metaparameters, inputs: RuleInputs) -> ActorCriticTargets:
         """Leaky V-trace's, semi-gradients where `inputs` are constants."""
+        check_inputs(inputs, self.heads(1))
         return head_targets(rule_params, inputs, 0)
 
     def loss(
@@ -157,6 +158,7 @@ def actor_critic_loss(
     outputs: AgentOutputs, trajectory: Trajectory, targets: ActorCriticTargets
 ) -> Float[Array, ""]:
     """sum g_v (v - V)^2 - g_p A log pi(a|s) - g_e H(pi) of one head."""
+    check_loss(outputs, trajectory, targets, Heads(logits=1, value=1))
     logits, value = outputs.logits[:-1], outputs.value[:-1, ..., 0]
     log_prob = action_log_prob(logits, trajectory.action)
     return jnp.sum(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads
-from lpg.rule import Hypers, RuleInputs
+from lpg.rule import Hypers, RuleInputs, check_inputs
 from lpg.rules.stac import (
     STAC,
     ActorCriticTargets,
@@ -50,6 +50,7 @@ class STACX(STAC):
         self, rule_params: Metaparameters, inputs: RuleInputs
     ) -> tuple[ActorCriticTargets, ...]:
         """One head after the other, each by its own ratio to the policy that acted."""
+        check_inputs(inputs, self.heads(1))
         heads = range(self.num_heads)
         return tuple(head_targets(of_head(rule_params, i), inputs, i) for i in heads)
 
