@@ -5,7 +5,7 @@
 State-dependent gamma and lambda are learned while a table predicts returns. Chain 1 pays 0.1 and
 noise by turns: gamma falls where it leads into states that pay noise. Chain 2 pays noise and then
 its negation: lambda is high from the noise into its negation, so that they cancel, and not back.
-Left in OUTPUT: chains.json and mgrl_chains.png. A minute on a CPU.
+Left in OUTPUT: chains.json, mgrl_chains.png and .pdf. A minute on a CPU.
 """
 
 import json
@@ -16,14 +16,12 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import tyro
 from jaxtyping import Array, Float
+
+from lpg.runs import figures
 
 Chain = Literal["gamma", "lambda"]
 LENGTHS: dict[Chain, int] = {"gamma": 10, "lambda": 9}
@@ -128,23 +126,21 @@ def main() -> None:
     study = tyro.cli(Study)
     seeds, updates = (3, study.updates // 4) if study.quick else (study.seeds, study.updates)
     study.output.mkdir(parents=True, exist_ok=True)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
     found = {}
-    for axis, chain in zip(axes, LENGTHS, strict=True):
-        eta = run(chain, seeds, updates, study.points)
-        steps = np.linspace(0, updates, study.points + 1)[1:]
-        for kind, states in kinds(chain).items():
-            curve = eta[..., states].mean(axis=-1)
-            (line,) = axis.plot(steps, curve.mean(axis=0), label=f"into {kind}")
-            axis.plot(steps, curve.T, color=line.get_color(), linewidth=0.4, alpha=0.5)
-            last = eta[:, -1, states].mean(axis=0)
-            found[f"{chain} into {kind}"] = {
-                int(s): round(float(x), 3) for s, x in zip(states, last, strict=True)
-            }
-        axis.set(title=f"{chain} by state entered", xlabel="update", ylim=(0, 1))
-        axis.legend()
-    figure.tight_layout()
-    figure.savefig(study.output / "mgrl_chains.png", dpi=110)
+    with figures.panels(study.output / "mgrl_chains.png", 2, 2, (5.0, 3.6)) as (_, axes):
+        for axis, chain in zip(axes, LENGTHS, strict=True):
+            eta = run(chain, seeds, updates, study.points)
+            steps, lines = np.linspace(0, updates, study.points + 1)[1:], {}
+            for (kind, states), look in zip(kinds(chain).items(), figures.LOOKS, strict=False):
+                curve = eta[..., states].mean(axis=-1)
+                (lines[f"into {kind}"],) = axis.plot(steps, curve.mean(axis=0), **look)
+                axis.plot(steps, curve.T, color=look["color"], linewidth=0.4, alpha=0.5)
+                last = eta[:, -1, states].mean(axis=0)
+                found[f"{chain} into {kind}"] = {
+                    int(s): round(float(x), 3) for s, x in zip(states, last, strict=True)
+                }
+            axis.set(title=f"{chain} by state entered", xlabel="update", ylim=(0, 1))
+            figures.legend(axis, lines)
     text = json.dumps({"seeds": seeds, "updates": updates, **found}, indent=1)
     (study.output / "chains.json").write_text(text + "\n")
     print(text)

@@ -8,27 +8,22 @@ Drawn is the late-life return, a mean over environments, smoothed over a twentie
 import sys
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from metatrain.records.plots import log_lines, mean_of_curves, series, smooth
+from lpg.runs import figures
+from metatrain.records.plots import log_lines, mean_of_curves, meta_steps, series, smooth
 
 
 def main() -> None:
     path, *runs = sys.argv[1:]
-    figure, axis = plt.subplots(figsize=(6, 4))
-    for run in runs:
-        name, _, folder = run.partition("=")
-        records = log_lines(Path(folder))
-        curves = [series(records, env, "late_return") for env in records[0]["environments"]]
-        steps = [record["meta_step"] for record in records]
-        axis.plot(steps, smooth(mean_of_curves(curves), len(records) // 20), label=name)
-    axis.set(xlabel="meta-step", ylabel="late-life return, mean over environments")
-    axis.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    folders = {name: Path(folder) for name, _, folder in (run.partition("=") for run in runs)}
+    with figures.panels(Path(path), 1, 1, (6.0, 4.0)) as (_, (axis,)):
+        lines = {}
+        for name, look in figures.looks(folders).items():
+            records = log_lines(folders[name])
+            curves = [series(records, env, "late_return") for env in records[0]["environments"]]
+            mean = smooth(mean_of_curves(curves), len(records) // 20)
+            (lines[name],) = axis.plot(meta_steps(records), mean, **look)
+        axis.set(xlabel="meta-step", ylabel="late-life return, mean over environments")
+        figures.legend(axis, lines)
 
 
 if __name__ == "__main__":

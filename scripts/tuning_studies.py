@@ -23,14 +23,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
 from lpg.rules.stac import ALL
+from lpg.runs.figures import legend, looks, panels, title
 from metatest import cli
 from metatest.report.results import Result, load_results
 from metatest.report.statistics import Interval, interval, scores, standard_error
@@ -212,29 +209,30 @@ def median(shares: list[np.ndarray]) -> Interval:
     return interval(*shares, statistic=statistic)
 
 
-def draw(title: str, rows: list[dict], path: Path) -> None:
+def draw(study: str, rows: list[dict], path: Path) -> None:
     """Grouped bars: medians over games, and each game's mean as a point."""
     groups = list(dict.fromkeys(row["group"] for row in rows))
-    colours = list(dict.fromkeys(row["series"] for row in rows))
-    width = 0.8 / max(1, len(colours))
-    figure, axes = plt.subplots(figsize=(max(6, 1.1 * len(groups) * len(colours)), 4))
-    for i, colour in enumerate(colours):
-        own = [row for row in rows if row["series"] == colour]
-        x = np.array([groups.index(row["group"]) for row in own]) + (i + 0.5) * width - 0.4
-        value, low, high = (np.array([row["median"][k] for row in own], float) for k in range(3))
-        spread = np.nan_to_num(np.stack([value - low, high - value]))
-        axes.bar(x, value, width, yerr=spread, capsize=3, label=colour or None, alpha=0.8)
-        for at, row in zip(x, own, strict=True):
-            games = list(row["games"].values())
-            axes.plot([at] * len(games), games, ".", color="black", markersize=4)
-    axes.axhline(1.0, color="grey", linestyle=":", linewidth=0.8)
-    axes.set_xticks(range(len(groups)), groups, rotation=20 if len(groups) > 6 else 0)
-    axes.set(title=title, ylabel="score / IMPALA's")
-    if any(colours):
-        axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    series = looks(row["series"] for row in rows)
+    width = 0.8 / max(1, len(series))
+    size = max(6.0, 1.1 * len(groups) * len(series)), 4.0
+    with panels(path, 1, 1, size) as (_, (axis,)):
+        bars = {}
+        for i, (name, look) in enumerate(series.items()):
+            own = [row for row in rows if row["series"] == name]
+            x = np.array([groups.index(row["group"]) for row in own]) + (i + 0.5) * width - 0.4
+            value, low, high = (
+                np.array([row["median"][k] for row in own], float) for k in range(3)
+            )
+            spread = np.nan_to_num(np.stack([value - low, high - value]))
+            bars[name] = axis.bar(x, value, width, yerr=spread, capsize=3, color=look["color"])[0]
+            for at, row in zip(x, own, strict=True):
+                games = list(row["games"].values())
+                axis.plot([at] * len(games), games, ".", color="black", markersize=4)
+        axis.axhline(1.0, color="grey", linestyle=":", linewidth=0.8)
+        axis.set_xticks(range(len(groups)), groups, rotation=20 if len(groups) > 6 else 0)
+        axis.set(ylabel="score / IMPALA's")
+        title(axis, study)
+        legend(axis, {name: bar for name, bar in bars.items() if name})
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
 
 The figure of `Distributional meta-gradients` (2022), section 5.1: returns over 10^6 steps in which
 the keys' worths change every 10^5, and the mean over the exchanges of what comes around each. Left
-in OUTPUT: curves.json (returns by algorithm, point and seed), two_colours.png, summary.json. `lost`
-is the area between the return before an exchange (mean of the last 2 10^4 steps) and that in the
-first 2 10^4 steps after it, in units of return x steps, per exchange.
+in OUTPUT: curves.json (returns by algorithm, point and seed), two_colours.png and .pdf,
+summary.json. `lost` is the area between the return before an exchange (mean of the last 2 10^4
+steps) and that in the first 2 10^4 steps after it, in units of return x steps, per exchange.
 """
 
 import json
@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import tyro
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from rich.console import Console
 
+from lpg.runs import figures
 from lpg.runs.command import enable_compilation_cache, progress
 from metatest.algorithms import AlgorithmOptions, choose
 from metatest.evaluate import Budget, make_task, plan
@@ -144,30 +143,30 @@ def summarise(curve: dict[str, Any]) -> dict[str, float]:
 
 def draw(found: dict[str, Any], path: Path) -> None:
     """Whole lives, and what comes around an exchange."""
-    figure, (whole, near) = plt.subplots(1, 2, figsize=(12, 4), width_ratios=(2, 1))
-    for name, curve in found.items():
-        steps, returns = arrays(curve)
-        mean, spread = band(returns)
-        (line,) = whole.plot(steps, mean, linewidth=1, label=NAMES.get(name, name))
-        whole.fill_between(steps, mean - spread, mean + spread, alpha=0.2, color=line.get_color())
-        pieces = around(curve)
-        length = min(len(since) for since, _ in pieces)
-        stacked = np.nanmean([piece[:length] for _, piece in pieces], axis=0)
-        mean, spread = band(stacked)
-        since = pieces[0][0][:length]
-        near.plot(since, mean, color=line.get_color())
-        near.fill_between(since, mean - spread, mean + spread, alpha=0.2, color=line.get_color())
-    for swap in range(SWAP, int(steps[-1]), SWAP):
-        whole.axvline(swap, color="grey", linestyle=":", linewidth=0.8)
-    near.axvline(0, color="grey", linestyle=":", linewidth=0.8)
-    whole.set(
-        xlabel="environment steps", ylabel="return", title="keys exchange at the dotted lines"
-    )
-    near.set(xlabel="steps since an exchange", title="mean over exchanges")
-    whole.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    with figures.panels(path, 2, 2, (6.0, 4.0)) as (figure, (whole, near)):
+        lines = {}
+        for (name, curve), look in zip(found.items(), figures.LOOKS, strict=False):
+            steps, returns = arrays(curve)
+            lines[NAMES.get(name, name)] = draw_band(whole, steps, returns, look)
+            pieces = around(curve)
+            length = min(len(since) for since, _ in pieces)
+            stacked = np.nanmean([piece[:length] for _, piece in pieces], axis=0)
+            draw_band(near, pieces[0][0][:length], stacked, look)
+        for swap in range(SWAP, int(steps[-1]), SWAP):
+            whole.axvline(swap, color="grey", linestyle=":", linewidth=0.8)
+        near.axvline(0, color="grey", linestyle=":", linewidth=0.8)
+        whole.set(xlabel="environment steps", ylabel="return")
+        figures.title(whole, "keys exchange at the dotted lines")
+        near.set(xlabel="steps since an exchange", title="mean over exchanges")
+        figures.legend(figure, lines)
+
+
+def draw_band(axis: Axes, steps: np.ndarray, returns: np.ndarray, look: figures.Look) -> Artist:
+    """Mean and standard error over seeds [P, S]; the line."""
+    mean, spread = band(returns)
+    (line,) = axis.plot(steps, mean, linewidth=1, **look)
+    axis.fill_between(steps, mean - spread, mean + spread, alpha=0.2, color=look["color"])
+    return line
 
 
 def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,28 +1,29 @@
-"""Curves of a run as PNG, drawn from its `metrics.jsonl` alone."""
+"""Curves of a run, drawn from its `metrics.jsonl`."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.lines import Line2D
 
 from envs.suite import SUITE
+from lpg.runs import figures
 
 FAMILIES = ("tabular_grid", "random_grid", "chain")
+MEAN: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 2.5}
+Arms = dict[str, list[str]]  # by environment, as figures name them
 
 
-def draw_all(run_dir: Path) -> None:
-    """Write returns.png, bandit.png, loss.png and, once there was a validation, validation.png;
-    nothing where there is no log line yet."""
+def draw_all(run_dir: Path, arms: Arms) -> None:
+    """Write returns.png, bandit.png, loss.png and, once there was a validation, validation.png,
+    each also as PDF; nothing where there is no log line yet."""
     records = log_lines(run_dir)
     if not records:
         return
     draw_returns(records, run_dir / "returns.png")
-    draw_bandit(records, run_dir / "bandit.png")
+    draw_bandit(records, arms, run_dir / "bandit.png")
     draw_loss(records, run_dir / "loss.png")
     draw_validation(records, run_dir / "validation.png")
 
@@ -30,12 +31,6 @@ def draw_all(run_dir: Path) -> None:
 def log_lines(run_dir: Path) -> list[dict[str, Any]]:
     """Of metrics.jsonl, oldest first."""
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def series(records: list[dict[str, Any]], name: str, field: str) -> np.ndarray:
@@ -65,44 +60,46 @@ def mean_of_curves(curves: list[np.ndarray]) -> np.ndarray:
 
 def draw_returns(records: list[dict[str, Any]], path: Path) -> None:
     """Late-life return, normalised from random (0) to best (1): environments thin, mean thick."""
-    names = list(records[0]["environments"])
-    families = [f for f in FAMILIES if any(SUITE[n].family == f for n in names if n in SUITE)]
+    names = [name for name in records[0]["environments"] if name in SUITE]
+    families = [f for f in FAMILIES if any(SUITE[n].family == f for n in names)]
     if not families:
         return  # worlds of the user's own have no reference to be normalised by
-    figure, axes = plt.subplots(1, len(families), figsize=(5 * len(families), 4))
-    steps = [record["meta_step"] for record in records]
+    steps = meta_steps(records)
     width = max(1, len(records) // 8)
-    for axis, family in zip(np.atleast_1d(axes), families, strict=True):
-        curves = []
-        for name in (n for n in names if n in SUITE and SUITE[n].family == family):
-            low, high = SUITE[name].return_range
-            curves.append((series(records, name, "late_return") - low) / (high - low))
-            axis.plot(steps, smooth(curves[-1], width), label=name, linewidth=1, alpha=0.6)
-        axis.plot(
-            steps, smooth(mean_of_curves(curves), width), label="mean", color="black", linewidth=2.5
-        )
-        axis.axhline(0, color="grey", linestyle=":", linewidth=1)
-        axis.set(title=family, xlabel="meta-step", ylabel="late-life return (0 random, 1 best)")
-        axis.legend(fontsize=8)
-    _save(figure, path)
+    with figures.panels(path, len(families), len(FAMILIES), (5.0, 4.0)) as (_, axes):
+        for axis, family in zip(axes, families, strict=True):
+            own = [name for name in names if SUITE[name].family == family]
+            lines: dict[str, Artist] = {}
+            curves = []
+            for name, look in figures.looks(own).items():
+                low, high = SUITE[name].return_range
+                curves.append((series(records, name, "late_return") - low) / (high - low))
+                (lines[name],) = axis.plot(steps, smooth(curves[-1], width), linewidth=1, **look)
+            (lines["mean"],) = axis.plot(steps, smooth(mean_of_curves(curves), width), **MEAN)
+            axis.axhline(0, color="grey", linestyle=":", linewidth=1)
+            axis.set(title=family, xlabel="meta-step", ylabel="late-life return (0 random, 1 best)")
+            figures.legend(axis, lines)
 
 
-def draw_bandit(records: list[dict[str, Any]], path: Path) -> None:
+def meta_steps(records: list[dict[str, Any]]) -> list[int]:
+    """At which the log lines end."""
+    return [record["meta_step"] for record in records]
+
+
+def draw_bandit(records: list[dict[str, Any]], arms: Arms, path: Path) -> None:
     """Probability of every arm over meta-training, one panel an environment."""
     names = list(records[0]["environments"])
-    columns = min(5, len(names))
-    rows = -(-len(names) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.2 * columns, 2.6 * rows), squeeze=False, sharey=True
-    )
-    for axis in axes.flat[len(names) :]:
-        axis.set_axis_off()
-    for axis, name in zip(axes.flat, names, strict=False):
-        history = np.array([record["environments"][name]["bandit"] for record in records])
-        axis.imshow(history.T, aspect="auto", origin="lower", vmin=0, vmax=history.max())
-        axis.set_title(name, fontsize=9)
-        axis.set(xlabel="log line", ylabel="arm")
-    _save(figure, path)
+    history = {n: np.array([r["environments"][n]["bandit"] for r in records]).T for n in names}
+    edges, most = [0, *meta_steps(records)], max(x.max() for x in history.values())
+    with figures.panels(path, len(names), 5, (3.4, 2.9)) as (figure, axes):
+        for axis, (name, shown) in zip(axes, history.items(), strict=True):
+            places = np.arange(len(shown) + 1) - 0.5
+            colours = axis.pcolormesh(edges, places, shown, vmin=0, vmax=most, rasterized=True)
+            axis.set_yticks(range(len(shown)), arms[name], fontsize=7)
+            figures.title(axis, name)
+        figure.colorbar(colours, ax=axes, label="probability of the arm")
+        figure.supxlabel("meta-step", fontsize=9)
+        figure.supylabel("arm: learning rate, α_y", fontsize=9)
 
 
 def draw_loss(records: list[dict[str, Any]], path: Path) -> None:
@@ -110,15 +107,11 @@ def draw_loss(records: list[dict[str, Any]], path: Path) -> None:
     parts = {name: [r["loss"][name] for r in records] for name in records[-1]["loss"]}
     parts["meta-gradient norm"] = [r["gradient_norm"] for r in records]
     parts["skipped meta-gradients (total)"] = np.cumsum([r["skipped"] for r in records]).tolist()
-    columns = -(-len(parts) // 2)
-    figure, axes = plt.subplots(2, columns, figsize=(3.5 * columns, 6))
-    for axis in axes.flat[len(parts) :]:
-        axis.set_axis_off()
-    steps = [record["meta_step"] for record in records]
-    for axis, (name, values) in zip(axes.flat, parts.items(), strict=False):
-        axis.plot(steps, [np.nan if v is None else v for v in values])
-        axis.set(title=name, xlabel="meta-step")
-    _save(figure, path)
+    with figures.panels(path, len(parts), -(-len(parts) // 2), (3.5, 2.9)) as (_, axes):
+        for axis, (name, values) in zip(axes, parts.items(), strict=True):
+            axis.plot(meta_steps(records), [np.nan if v is None else v for v in values])
+            axis.set(xlabel="meta-step")
+            figures.title(axis, name)
 
 
 VALIDATION_PANELS = (
@@ -136,18 +129,19 @@ def draw_validation(records: list[dict[str, Any]], path: Path) -> None:
     validated = [record for record in records if "validation" in record]
     if not validated:
         return
-    steps = [record["meta_step"] for record in validated]
-    figure, axes = plt.subplots(2, 3, figsize=(15, 8))
-    for axis, (field, title) in zip(axes.flat, VALIDATION_PANELS, strict=True):
-        for name in validated[0]["validation"]["environments"]:
-            values = [r["validation"]["environments"][name][field] for r in validated]
-            if any(v is not None for v in values):
-                axis.plot(steps, [np.nan if v is None else v for v in values], label=name)
-        axis.set(title=title, xlabel="meta-step")
-    first = axes.flat[0]
-    score = [record["validation"]["score"] for record in validated]
-    first.plot(steps, score, color="black", linewidth=2.5, label="mean")
-    best = validated[-1]["validation"]["best_meta_step"]
-    first.axvline(best, color="grey", linestyle=":", label="exported")
-    first.legend(fontsize=7, ncols=2)
-    _save(figure, path)
+    steps = meta_steps(validated)
+    looks = figures.looks(validated[0]["validation"]["environments"])
+    entries: dict[str, Artist] = {name: Line2D([], [], **look) for name, look in looks.items()}
+    with figures.panels(path, len(VALIDATION_PANELS), 3, (5.0, 3.8)) as (figure, axes):
+        for axis, (field, title) in zip(axes, VALIDATION_PANELS, strict=True):
+            for name, look in looks.items():
+                values = [r["validation"]["environments"][name][field] for r in validated]
+                if any(v is not None for v in values):
+                    axis.plot(steps, [np.nan if v is None else v for v in values], **look)
+            axis.set(xlabel="meta-step")
+            figures.title(axis, title)
+        score = [record["validation"]["score"] for record in validated]
+        (entries["mean"],) = axes[0].plot(steps, score, **MEAN)
+        best = validated[-1]["validation"]["best_meta_step"]
+        entries["exported"] = axes[0].axvline(best, color="grey", linestyle=":")
+        figures.legend(figure, entries)

@@ -11,7 +11,7 @@ from metatrain.config import MetaTrainConfig
 from metatrain.devices.processes import from_first, on_first, on_host
 from metatrain.engine import Engine, EngineState
 from metatrain.initial_rule import InitialRule
-from metatrain.records.plots import draw_all
+from metatrain.records.plots import Arms, draw_all
 from metatrain.records.run_directory import RunDirectory
 
 
@@ -22,6 +22,7 @@ class Records:
         """Raises RunDirectoryError for a directory that cannot be this run's."""
         opened = on_first(lambda: (RunDirectory(run_dir, config), Checkpoints(run_dir)))
         self._disk: Any = opened  # None in processes other than the first
+        self._arms: Arms = {}
 
     def start(
         self, engine: Engine, initial: InitialRule | None
@@ -31,6 +32,7 @@ class Records:
         Args:
             initial: what a run without checkpoints starts from; read on process 0 alone.
         """
+        self._arms = arms(engine)
         key = jax.random.key(engine.config.seed)
         like = jax.eval_shape(engine.init, key)
         found = on_first(lambda: self._disk[1].restore_newest(like))
@@ -58,7 +60,7 @@ class Records:
             directory, checkpoints = self._disk
             checkpoints.save(meta_step, whole)
             directory.save_rules(whole.selection, whole.rule_params, meta_step)
-            draw_all(directory.path)
+            draw_all(directory.path, self._arms)
 
         on_first(write)
 
@@ -71,3 +73,15 @@ class Records:
         """Of no effect on what was written."""
         if self._disk is not None:
             self._disk[0].close()
+
+
+def arms(engine: Engine) -> Arms:
+    """Of every environment, in the order of its bandit's table: learning rate and alpha_y."""
+    return {
+        name: [
+            f"{rate:g}, {cost:g}"
+            for rate, cost in zip(cohort.learning_rates, cohort.prediction_costs, strict=True)
+        ]
+        for cohort in engine.cohorts
+        for name in cohort.names
+    }

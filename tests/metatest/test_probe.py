@@ -15,6 +15,7 @@ from lpg.learner import FrozenRule
 from lpg.rollout import rollout
 from lpg.rules.lpg import LPG, LPGTargets
 from lpg.rules.lpg_v import LPGV
+from lpg.runs import figures
 from metatest.probe import cli as probe_cli
 from metatest.probe import lives as probe_lives
 from metatest.probe import targets as probe_targets
@@ -207,13 +208,16 @@ def test_headlines_are_read_at_their_arm_and_lengths(record):
     assert found["drift"] == record.drift.at(0.7)
 
 
-def test_a_rule_without_predictions_is_not_cut(record, value_probed):
+def test_a_rule_without_predictions_is_not_cut(record, value_probed, tmp_path, monkeypatch):
     assert not probe_lives.has_predictions(value_probed)
     assert {group.variant for group in TINY.chain_groups(False)} == {INTACT}
     found = record.to_json()
     assert found["long_chains_y_cut"] is None and found["sparse_y_cut"] is None
     assert record.responses.next_y.shape == (0,)
-    draw_targets(record)
+    saved = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: saved.append(figure))
+    draw_targets(record, tmp_path / "targets.png")
+    assert len(saved[0].axes) == 3 and "no predictions" in saved[0].get_suptitle()
 
 
 @pytest.mark.parametrize("change", [{"lives": 1}, {"updates": 15}, {"sparse_updates": 0}])
@@ -254,6 +258,7 @@ def test_command_writes_figures_and_pictures(tmp_path, probed, monkeypatch, caps
     assert entropy["updates"] == list(range(11)) and abs(entropy["mean"][0] - np.log(2)) < 0.05
     for name in ("chains", "targets", "drift", "entropy"):
         assert (out / f"{name}.png").stat().st_size > 5000
+        assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert "late return, L > 20" in capsys.readouterr().out
 
 

@@ -1,12 +1,13 @@
 """How many lives a probe has, and what is printed and drawn of a probe made up by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from rich.console import Console
 
+from lpg.runs import figures
 from metatest.probe import plots
 from metatest.probe.cli import as_table
 from metatest.probe.protocol import FULL, INTACT, QUICK, Y_CUT, ProbeProtocol
@@ -93,11 +94,19 @@ def test_numbers_that_are_not_known_are_null_in_json():
     assert found["estimates"]["sparse_y_cut"] is None and found["rows"] == 9
 
 
-def test_chains_are_drawn_life_by_life_and_by_bins_of_five_lengths():
+@pytest.fixture
+def saved(monkeypatch):
+    """Figures by the names of their files, which are not rendered."""
+    found = {}
+    monkeypatch.setattr(figures, "save", lambda figure, path: found.update({path.name: figure}))
+    return found
+
+
+def test_chains_are_drawn_life_by_life_and_by_bins_of_five_lengths(saved):
     """16 to 20 share a bin: the mean of .9 and .1 stands at the mean length of 18."""
     lives = chains(INTACT, 0.5, [0.9, 0.1, 0.6], length=(16, 20, 21))
-    figure = plots.draw_chains(made_up(chains=[lives, lives._replace(variant=Y_CUT)]))
-    by_length, by_arm = figure.axes
+    plots.draw_chains(made_up(chains=[lives, lives._replace(variant=Y_CUT)]), Path("chains.png"))
+    by_length, by_arm = saved["chains.png"].axes
     each, means = by_length.lines[0], by_length.containers[0]
     np.testing.assert_array_equal(each.get_xydata(), [[16, 0.9], [20, 0.1], [21, 0.6]])
     np.testing.assert_allclose(means[0].get_xydata(), [[18, 0.5], [21, 0.6]])
@@ -105,19 +114,19 @@ def test_chains_are_drawn_life_by_life_and_by_bins_of_five_lengths():
     assert labels == ["intact", "y cut"]
     heights = [bar.get_height() for bar in by_arm.patches]
     np.testing.assert_allclose(heights, [0.6, 0.6])  # of the chains beyond 20, by variant
-    plt.close(figure)
 
 
-def test_drift_and_entropies_are_drawn_as_they_were_measured():
+def test_drift_and_entropies_are_drawn_as_they_were_measured(saved):
     probe = made_up()
-    drift = plots.draw_drift(probe)
+    plots.draw_drift(probe, Path("drift.png"))
+    drift = saved["drift.png"]
     np.testing.assert_array_equal(drift.axes[1].lines[1].get_xydata(), [[0.7, 0.125]])
-    entropy = plots.draw_entropy(replace(probe, table=RewardFree(np.array([0, 5]), np.eye(2))))
+    learned = replace(probe, table=RewardFree(np.array([0, 5]), np.eye(2)))
+    plots.draw_entropy(learned, Path("entropy.png"))
+    entropy = saved["entropy.png"]
     table, network = entropy.axes[0].lines[:2]
     np.testing.assert_allclose(table.get_xydata(), [[0, 0.5], [5, 0.5]])
     np.testing.assert_allclose(network.get_xydata(), [[0, 0.6], [10, 0.2]])
     # Of [1, 0] the standard error is sqrt(.5 / 2) = .5 either side.
     band = entropy.axes[0].collections[0].get_paths()[0].vertices
     np.testing.assert_allclose([band[:, 1].min(), band[:, 1].max()], [0.0, 1.0], atol=1e-12)
-    for figure in (drift, entropy):
-        plt.close(figure)

@@ -1,7 +1,6 @@
 """Curves of a run, value by value, and the scripts that make them short or lay them together."""
 
 import json
-from pathlib import Path
 
 import curve as curve_script
 import numpy as np
@@ -9,10 +8,9 @@ import overlay_runs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from envs.suite import SUITE
+from lpg.runs import figures
 from metatrain.records import plots
 
 LATE = {"short": [-1.0, None, 0.5], "distractor": [0.0, 1.0, None], "dense": [1.0, 2.0, 3.0]}
@@ -58,45 +56,54 @@ def make_run(path, records):
 def saved(monkeypatch):
     """Figures by file name, which are not rendered."""
     found = {}
-    monkeypatch.setattr(Figure, "tight_layout", lambda figure: None)
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, path, **how: found.update({Path(path).name: figure})
-    )
+    monkeypatch.setattr(figures, "save", lambda figure, path: found.update({path.name: figure}))
     return found
 
 
+def legend_of(drawn):
+    return [text.get_text() for text in drawn.get_legend().get_texts()]
+
+
 def test_pictures_are_drawn_of_what_there_is(tmp_path, saved):
-    plots.draw_all(make_run(tmp_path / "new", []))
+    arms = {name: ["0.1, 0.5", "0.1, 1"] for name in LATE}
+    plots.draw_all(make_run(tmp_path / "new", []), arms)
     assert saved == {}
-    plots.draw_all(make_run(tmp_path / "young", [line(0), line(1), line(2)]))
+    plots.draw_all(make_run(tmp_path / "young", [line(0), line(1), line(2)]), arms)
     assert set(saved) == {"returns.png", "bandit.png", "loss.png"}
     returns, bandit, loss = saved.values()
     # Thin curves of each environment of a family and their mean, normalised by its references.
     dense, chains = returns.axes
     assert (dense.get_title(), chains.get_title()) == ("tabular_grid", "chain")
-    row, labels = SUITE["dense"], [x.get_label() for x in chains.lines[:3]]
+    row = SUITE["dense"]
     expected = (np.array(LATE["dense"]) - row.random_return) / (row.best_return - row.random_return)
     for drawn in dense.lines[:2]:
         np.testing.assert_allclose(drawn.get_xydata(), np.c_[[10, 20, 30], expected])
-    assert labels == ["short", "distractor", "mean"]
-    np.testing.assert_array_equal(
-        bandit.axes[1].images[0].get_array(), [[0.0, 0.25, 0.5], [1.0, 0.75, 0.5]]
-    )
+    assert legend_of(chains) == ["short", "distractor", "mean"]
     assert [axis.get_title() for axis in loss.axes[:7]] == list(LOSS)
     norm, skipped = (loss.axes[i].lines[0].get_ydata() for i in (7, 8))
     np.testing.assert_array_equal(norm, [1.0, np.nan, 3.0])
     np.testing.assert_array_equal(skipped, [0, 2, 3])
-    assert not plt.get_fignums()
+    *panels, bar = bandit.axes
+    assert [axis.get_title() for axis in panels] == list(LATE)
+    # Meta-steps from left to right, a line of the log covering those since the one before.
+    (colours,) = panels[1].collections
+    np.testing.assert_array_equal(colours.get_array(), [[0.0, 0.25, 0.5], [1.0, 0.75, 0.5]])
+    np.testing.assert_array_equal(colours.get_coordinates()[0, :, 0], [0, 10, 20, 30])
+    assert bandit.get_supxlabel() == "meta-step" and "learning rate" in bandit.get_supylabel()
+    assert [label.get_text() for label in panels[1].get_yticklabels()] == arms["distractor"]
+    assert bar.get_ylabel() == "probability of the arm" and bar.get_ylim() == (0, 1)
 
 
 def test_a_validation_shows_its_score_and_the_one_exported(tmp_path, saved):
     plots.draw_validation(
         [line(0), validated(1, 0.5, 10), validated(2, 0.25, 20)], tmp_path / "v.png"
     )
-    first = saved["v.png"].axes[0]
-    curves = {drawn.get_label(): drawn.get_xydata() for drawn in first.lines}
-    np.testing.assert_array_equal(curves["mean"], [[20, 0.5], [30, 0.25]])
-    assert curves["exported"][0, 0] == 20 and set(curves) == {"short", "mean", "exported"}
+    figure = saved["v.png"]
+    _, mean, exported = figure.axes[0].lines
+    np.testing.assert_array_equal(mean.get_xydata(), [[20, 0.5], [30, 0.25]])
+    assert exported.get_xydata()[0, 0] == 20
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["short", "mean", "exported"]
 
 
 values = st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=1, max_size=9)
@@ -121,13 +128,12 @@ def test_the_mean_of_curves_leaves_out_what_is_not_there():
 
 def test_runs_are_laid_over_each_other_by_name(tmp_path, saved, monkeypatch):
     runs = [make_run(tmp_path / name, [line(i) for i in range(3)]) for name in ("one", "two")]
-    arguments = ["x", str(tmp_path / "both.png"), f"float32={runs[0]}", f"other={runs[1]}"]
+    arguments = ["x", str(tmp_path / "both.png"), f"float32={runs[0]}", f"_$o$={runs[1]}"]
     monkeypatch.setattr("sys.argv", arguments)
     overlay_runs.main()
     axis = saved["both.png"].axes[0]
-    assert [drawn.get_label() for drawn in axis.lines] == ["float32", "other"]
+    assert legend_of(axis) == ["float32", "_$o$"]
     np.testing.assert_allclose(axis.lines[1].get_xydata(), [[10, 0.0], [20, 1.5], [30, 1.75]])
-    plt.close(saved["both.png"])
 
 
 def test_a_run_is_told_in_a_few_lines(tmp_path, monkeypatch, capsys):

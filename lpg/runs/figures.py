@@ -1,0 +1,121 @@
+"""Figures of any run: one look, colours that the colour-blind tell apart, PNG and PDF of each.
+
+Names are text in them: no formula between dollars, none hidden for its underscore, none cut.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import cycle
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from cycler import cycler
+from matplotlib import style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lpg.files.storage import write_atomically
+
+Look = dict[str, Any]  # color and linestyle, as matplotlib's plot takes them
+# Okabe and Ito (2008), but for yellow, which is lost on white, and black, which means have.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LOOKS = cycler(linestyle=["-", "--", "-.", ":"]) * cycler(color=COLOURS)
+STYLE: dict[Any, Any] = {
+    "axes.formatter.useoffset": False,  # it would stand in the heading's place
+    "axes.prop_cycle": LOOKS,
+    "axes.titlesize": 10,
+    "figure.titlesize": 11,
+    "legend.fontsize": 9,
+    "pdf.fonttype": 42,  # text that stays text
+    "savefig.dpi": 200,
+    "text.parse_math": False,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+LETTER = 0.1  # inches, of a title or legend; few are wider
+HANDLE = 0.6  # inches before a legend's name
+MARGIN = 0.1  # inches
+
+
+@contextmanager
+def panels(
+    path: Path, count: int, columns: int, size: tuple[float, float]
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of `count` panels, row by row, in the project's style whatever the user's is; `path`
+    and the same as PDF when the block ends, nothing where it raises.
+
+    Args:
+        size: inches of a panel, its labels beside it included, headings and legends not.
+
+    Raises OSError where the disk refuses; older files then stay as they were.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+        axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
+        yield figure, axes
+        _make_room(figure, [axes[i : i + columns] for i in range(0, count, columns)], size[1])
+        save(figure, path)
+
+
+def _make_room(figure: Figure, rows: list[list[Axes]], height: float) -> None:
+    """Panels keep their height, whatever stands above and below them."""
+    beside = [
+        max(axis.get_tightbbox().height - axis.get_window_extent().height for axis in row)  # type: ignore
+        for row in rows
+    ]
+    level = [text for text in figure.texts if text.get_rotation() == 0]
+    around = [x.get_window_extent().height for x in (*level, *figure.legends)]
+    figure.set_figheight(height * len(rows) + sum(beside + around) / figure.dpi)
+    figure.get_layout_engine().execute(figure)  # type: ignore
+    figure.set_layout_engine("none")  # once is enough: it takes longer than drawing
+
+
+def save(figure: Figure, path: Path) -> None:
+    """With whatever stands out; the same figure gives the same bytes. Raises OSError as `panels`
+    does."""
+    whole = figure.get_tightbbox().padded(MARGIN)
+    for kind, metadata in (("png", None), ("pdf", {"CreationDate": None})):
+        drawn = BytesIO()
+        figure.savefig(drawn, format=kind, metadata=metadata, bbox_inches=whole)
+        write_atomically(path.with_suffix(f".{kind}"), drawn.getvalue())
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A line style and colour for each name, the same in every panel; 24 differ."""
+    return dict(zip(dict.fromkeys(names), cycle(LOOKS), strict=False))
+
+
+def title(of: Axes | Figure, text: str) -> None:
+    """Above a panel or a figure, in as many lines as its width asks for."""
+    put = of.suptitle if isinstance(of, Figure) else of.set_title
+    put(fill(text, int(_width(of) / LETTER)))
+
+
+def legend(of: Axes | Figure, entries: dict[str, Artist]) -> None:
+    """Names below a panel or a figure, off its curves, in as many columns as fit."""
+    if not entries:
+        return
+    width = _width(of)
+    names = [fill(name, int((width - HANDLE) / LETTER)) for name in entries]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    columns = max(1, int(width / (longest * LETTER + HANDLE)))
+    place: dict[str, Any] = {"loc": "outside lower center"}
+    if isinstance(of, Axes):
+        # Its upper edge at the panel's lower one, below what is written along that.
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 4}
+    blank = [""] * len(names)  # a name that begins with an underscore would be left out
+    shown = of.legend(list(entries.values()), blank, ncols=min(columns, len(names)), **place)
+    for text, name in zip(shown.get_texts(), names, strict=True):
+        text.set_text(name)
+
+
+def _width(of: Axes | Figure) -> float:
+    """In inches, before panels are laid out."""
+    if isinstance(of, Figure):
+        return of.get_figwidth()
+    return of.get_position().width * of.get_figure(root=True).get_figwidth()  # type: ignore
