@@ -22,10 +22,11 @@ from metatest.atari.sweep import play_all
 from metatest.evaluate import Budget, kept_folder, make_task
 from metatest.evaluate_all import evaluate_all
 from metatest.family import TuningOptions
+from metatest.report.console import print_report
 from metatest.report.failures import forget_failures
 from metatest.report.results import load_results
 from metatest.report.run_record import write_record
-from metatest.report.write import as_table, write_report
+from metatest.report.write import write_report
 from metatest.tasks import Overrides, TaskSpec, find_task
 
 SUBCOMMANDS = {
@@ -154,8 +155,7 @@ def _run(
     if games:
         algorithms = _algorithms(command, baseline_head=True, lag=1)  # the emulator's
         sound &= play_all(run_dir, algorithms, games, command.atari_options, console)
-    console.print(as_table(write_report(run_dir, [run_dir])))
-    console.print(f"Report: {run_dir / 'report.html'}")
+    print_report(write_report(run_dir, [run_dir]), run_dir)
     return sound
 
 

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from lpg.runs.command import progress, stop_signals
 from metatest.algorithms import Algorithm
@@ -35,7 +34,7 @@ def evaluate_all(
 
         for spec in specs:
             for algorithm in algorithms:
-                shown.update(bar, description=escape(f"{spec.name} {algorithm.name}"))
+                shown.update(bar, description=f"{spec.name} {algorithm.name}")
                 folder = kept_folder(run_dir, algorithm, spec, budget)
                 live = partial(
                     evaluate, algorithm, spec, budget, advance, partial(_place, folder, stop)

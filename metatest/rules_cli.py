@@ -8,11 +8,11 @@ from typing import Annotated
 import jax
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from lpg.files.storage import load_rule, shipped_rules
 from lpg.runs.command import fail
+from lpg.runs.tables import print_table
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     """The exit code: 0 done, 2 a rule that is not shipped or has no card."""
     command = tyro.cli(RulesCommand, args=arguments, prog="metatest rules")
     if command.name is None:
-        Console().print(_listed())
+        print_table(_listed())
         return 0
     text = card(command.name)
     if text is None:
@@ -52,9 +52,9 @@ def summary(text: str) -> str:
 
 def _listed() -> Table:
     table = Table(title="Shipped rules")
-    table.add_column("name")
-    table.add_column("parameters", justify="right")
-    table.add_column("summary")
+    table.add_column("name", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("summary", overflow="fold")
     for name in shipped_rules():
         parameters = sum(np.size(x) for x in jax.tree.leaves(load_rule(name).params))
         table.add_row(name, f"{parameters:,}", summary(card(name) or ""))

@@ -2,10 +2,9 @@
 
 import sys
 
-from rich.console import Console
-
 from lpg import __version__
 from lpg.runs.command import fail
+from lpg.runs.tables import print_table
 from metatrain.devices.cpu_cores import use_every_core
 from metatrain.devices.distributed import ProcessesError, initialize
 
@@ -19,7 +18,7 @@ def main() -> None:
     if arguments == ["list"]:
         from metatrain.listing import presets  # needs no device
 
-        Console().print(presets())
+        print_table(presets())
         return
     use_every_core()
     try:

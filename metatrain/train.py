@@ -78,7 +78,8 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
                 records.log(record)
                 shown.update(task, completed=meta_step, description=_figures(record))
                 if not console.is_terminal:
-                    console.print(f"{meta_step}/{config.meta_steps} {_figures(record)}")
+                    line = f"{meta_step}/{config.meta_steps} {_figures(record)}"
+                    console.print(line, soft_wrap=True, markup=False)
                 stop = any_process(bool(received))
                 due = meta_step % options.checkpoint_every == 0
                 if due or meta_step == config.meta_steps or stop:

@@ -17,10 +17,10 @@ import tyro
 
 from lpg.files.storage import write_atomically
 from metatest.report.comparison import Comparison, compare, counts
+from metatest.report.console import cell
 from metatest.report.results import Result, arm_words, load_results
 from metatest.report.run_record import read_record
 from metatest.report.statistics import Summary, summarise
-from metatest.report.write import cell
 
 INTRODUCTION = """\
 Fresh agents, trained by the frozen rule or by a baseline for the same number of environment steps.
@@ -85,7 +85,7 @@ def results_table(rule: str, rows: list[Row]) -> str:
     header = ["environment", f"`{rule}`"]
     for name in baselines:
         header += [name, "verdict"]
-    header += ["random", "best", "steps", "seeds", f"arms: `{rule}`", *baselines]
+    header += ["random return", "best return", "steps", "seeds", f"arms: `{rule}`", *baselines]
     return table(header, [_cells(row, baselines) for row in rows])
 
 
@@ -99,8 +99,8 @@ def _cells(row: Row, baselines: list[str]) -> list[str]:
         cells += ["" if theirs is None else cell(theirs.mean, theirs.standard_error), verdict]
     all_steps = dict.fromkeys(f"{s.steps:,}" for s in row.summaries)
     seeds = dict.fromkeys(_seeds(s) for s in row.summaries)
-    best = row.best if ours.metric == "return" else None
-    cells += [cell(ours.random), cell(best), " / ".join(all_steps), " / ".join(seeds), _arm(ours)]
+    levels = [cell(ours.random_return), cell(row.best)]  # returns, whatever the metric
+    cells += [*levels, " / ".join(all_steps), " / ".join(seeds), _arm(ours)]
     return cells + [_arm(by_name[name]) if name in by_name else "" for name in baselines]
 
 

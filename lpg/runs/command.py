@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 
 def fail(command: str, error: Exception | str, code: int) -> int:
@@ -36,7 +37,10 @@ def progress(
         description_last: after the times, where it is long and changes.
         live: False shows nothing; for consoles that are no terminal and get lines instead.
     """
-    description = TextColumn("{task.description}")
+    # Text, not markup, and whole in a narrow terminal.
+    description = TextColumn(
+        "{task.description}", markup=False, table_column=Column(overflow="fold")
+    )
     times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
     columns = (BarColumn(20), *(done or (TextColumn("{task.percentage:.0f}%"),)), *times)
     columns = (*columns, description) if description_last else (description, *columns)

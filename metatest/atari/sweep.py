@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import TextColumn
 
 from lpg.runs.command import progress
@@ -36,9 +35,9 @@ def play_all(
                 def report(updates: int, line: dict[str, Any], who: str = "") -> None:
                     shown.update(bar, advance=updates, description=f"{who} {_figures(line)}")
                     if line and not console.is_terminal:
-                        console.print(f"{who} {_figures(line)}")
+                        console.print(f"{who} {_figures(line)}", soft_wrap=True, markup=False)
 
-                who = escape(f"{game.name} {algorithm.name}")
+                who = f"{game.name} {algorithm.name}"
                 play = partial(
                     evaluate_atari, algorithm, game, options, run_dir, partial(report, who=who)
                 )

@@ -8,11 +8,13 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lpg.files.storage import load_rule, write_atomically
 from lpg.learner import FrozenRule
 from lpg.precision import Precision
 from lpg.runs.command import enable_compilation_cache, fail, progress
+from lpg.runs.tables import print_table
 from metatest.algorithms import learned
 from metatest.probe.lives import has_predictions
 from metatest.probe.plots import draw_all
@@ -49,7 +51,7 @@ MEANINGS = {
 class ProbeCommand:
     """Measure on fresh agents whether a rule uses its predictions, and what it does unrewarded.
 
-    Writes probe.json and four pictures.
+    Writes probe.json and four pictures, each as PNG and PDF.
     """
 
     rule: str
@@ -99,8 +101,8 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         where = f"Cannot write to {command.run_dir} ({error.strerror})"
         return fail("metatest probe", f"{where}; choose another --run-dir.", 1)
-    console.print(as_table(found, command.rule))
-    console.print(f"Probe: {command.run_dir / 'probe.json'}", soft_wrap=True)
+    print_table(as_table(found, command.rule))
+    print(f"Probe: {command.run_dir / 'probe.json'}")
     return 0
 
 
@@ -113,9 +115,10 @@ def _probe(probed: FrozenRule, name: str, protocol: ProbeProtocol, console: Cons
 
 def as_table(found: Probe, name: str) -> Table:
     """The headlines that were measured, and what a rule answers without evidence."""
-    table = Table(title=f"Probe of {name}")
-    for heading in ("", "mean ± s.e.", "lives"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table = Table(title=Text(f"Probe of {name}"))
+    table.add_column("", overflow="fold")
+    for heading in ("mean ± s.e.", "lives"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for headline, estimate in found.headlines().items():
         if estimate is not None and estimate.mean is not None:
             error = estimate.standard_error

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from lpg.runs.command import fail
-from metatest.report.write import as_table, write_report
+from metatest.report.console import print_report
+from metatest.report.write import write_report
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class ReportCommand:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Directories that metatest wrote."""
     output: Path = Path("report")
-    """Where report.html, summary.json and curves.png go."""
+    """Where report.html, summary.json and the curves go."""
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +33,5 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         sentence = f"cannot write to {command.output} ({error.strerror}); choose another --output."
         return fail("metatest report", sentence, 1)
-    console = Console()
-    console.print(as_table(report))
-    console.print(f"Report: {command.output / 'report.html'}")
+    print_report(report, command.output)
     return 0

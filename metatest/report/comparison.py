@@ -92,7 +92,7 @@ def _compare(run: str, ours: Result, their_run: str, theirs: Result) -> Comparis
         run=run,
         env=ours.env,
         algorithm=ours.algorithm,
-        baseline=label(their_run, theirs, run),
+        baseline=label(their_run, theirs.algorithm, run),
         metric=metric if metric == their_metric else None,
         difference=difference,
         standard_error=error,

@@ -3,13 +3,16 @@
 import base64
 import json
 from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from metatest.report.comparison import ERRORS, Comparison, by_row, counts
+from metatest.report.comparison import ERRORS, Comparison, counts
 from metatest.report.failures import Failure
-from metatest.report.results import Result, arm_words
-from metatest.report.statistics import LEVEL, RESAMPLES, Interval, Summary
+from metatest.report.html_table import bounds, pairs_table, results_table, table
+from metatest.report.number import number
+from metatest.report.results import Result
+from metatest.report.statistics import LEVEL, RESAMPLES, Interval, Summary, label, only
 
 PICTURES = {
     "curves": ("Learning curves", "Learning curves, one panel an environment"),
@@ -17,35 +20,7 @@ PICTURES = {
 }
 MAX_VIDEO_BYTES = 3_000_000
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --dim: #60676f; --line: #d9dde2; --page: #fff;
-  --soft: #f4f6f8; --mark: #0b6b5d; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --dim: #9aa2ab; --line: #343a41;
-  --page: #15181b; --soft: #1e2226; --mark: #5fd0bd; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 68rem; padding: 2rem 1.2rem 4rem; background: var(--page);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; }
-h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; }
-p.lead { color: var(--dim); margin: 0 0 1.2rem; }
-code, pre { font: .85rem/1.45 ui-monospace, monospace; }
-pre { background: var(--soft); padding: .8rem 1rem; border-radius: .4rem; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; max-height: 80vh; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem;
-  font-variant-numeric: tabular-nums; }
-th { position: sticky; top: 0; background: var(--page); text-align: right; font-weight: 600;
-  border-bottom: 2px solid var(--line); padding: .45rem .6rem; white-space: nowrap; }
-td { text-align: right; padding: .4rem .6rem; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }
-th.text, td.text { text-align: left; }
-tr.first td { border-top: 2px solid var(--line); }
-td.best { color: var(--mark); font-weight: 650; }
-.dim { color: var(--dim); }
-img { max-width: 100%; height: auto; background: #fff; border-radius: .4rem; }
-.videos { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; }
-details { margin: .5rem 0; } summary { cursor: pointer; }
-"""
+STYLE = (resources.files("metatest.report") / "page.css").read_text("utf-8")
 
 
 def page(
@@ -59,7 +34,7 @@ def page(
     videos: list[Path],
 ) -> str:
     """The whole document; pictures and videos are part of it, as data URLs."""
-    environments = len({s.env for s in summaries})
+    run, environments = only(runs), len({s.env for s in summaries})
     tested = [s.algorithm for s in summaries] or [x.algorithm for x in failures]
     title = "Meta-test: " + ", ".join(dict.fromkeys(tested))
     parts = [
@@ -68,13 +43,13 @@ def page(
         "tenth of their lives</p>",
         _failed(failures),
         "<h2>Results</h2>",
-        f'<div class="scroll">{_table(summaries, comparisons)}</div>',
-        _verdicts(comparisons),
+        results_table(summaries, comparisons),
+        _compared(summaries, comparisons, run),
         _aggregate(pooled),
         *map(_picture, pictures),
         _videos(videos),
         "<h2>Arms</h2>",
-        *(_arms(result) for results in runs.values() for result in results),
+        *(_arms(label(n, x.algorithm, run), x) for n, results in runs.items() for x in results),
         *(_record(name, record) for name, record in records.items() if record),
         _notes(),
     ]
@@ -101,110 +76,31 @@ def _picture(path: Path) -> str:
     return f'<h2>{title}</h2><img alt="{alt}" src="{_data(path, "png")}">'
 
 
-def number(value: float | None) -> str:
-    """To as many decimals as its size calls for; a dash for None and NaN."""
-    if value is None or value != value:
-        return "–"
-    return f"{value:.{decimals(value)}f}"
-
-
-def decimals(value: float) -> int:
-    """As many as a figure's size calls for."""
-    return 4 if abs(value) < 0.1 else 3 if abs(value) < 10 else 1
-
-
-def _table(summaries: list[Summary], comparisons: list[Comparison]) -> str:
-    several = len({s.run for s in summaries}) > 1
-    headings = ["environment", *(["run"] if several else []), "algorithm"]
-    text = len(headings)
-    headings += ["mean ± s.e.", "verdict", "IQM, 95% interval", "random", "normalised"]
-    headings += ["P(better)", "steps", "lr, α<sub>y</sub>", "seeds"]
-    compared = by_row(comparisons)
-    head = "".join(f"<th{_text(i < text)}>{h}</th>" for i, h in enumerate(headings))
-    rows, before = [], None
-    for s in summaries:
-        env = s.env if s.metric == "return" else f"{s.env} (reward per step)"
-        better = "<br>".join(
-            f"{_interval(v)} vs {escape(name)}" for name, v in s.improvement.items()
-        )
-        seeds = f"{s.seeds}" + (f", {s.diverged} diverged" if s.diverged else "")
-        cells = [escape(env) if s.env != before else ""]
-        cells += ([escape(s.run)] if several else []) + [escape(s.algorithm)]
-        verdict = "<br>".join(map(_verdict, compared.get((s.run, s.env, s.algorithm), ())))
-        figures = [_with_dim(number(s.mean), f"± {number(s.standard_error)}"), verdict]
-        figures += [_with_dim(number(s.iqm.value), _bounds(s.iqm)), number(s.random)]
-        figures += [number(s.normalised_mean), better or "–", f"{s.steps:,}"]
-        figures += [arm_words(s.learning_rate, s.prediction_cost), seeds]
-        best = _is_best(s)
-        row = "".join(f'<td class="text">{c}</td>' for c in cells)
-        row += "".join(
-            f"<td{' class=' + chr(34) + 'best' + chr(34) if best and i == 0 else ''}>{f}</td>"
-            for i, f in enumerate(figures)
-        )
-        rows.append(
-            f"<tr{'' if s.env == before else ' class=' + chr(34) + 'first' + chr(34)}>{row}</tr>"
-        )
-        before = s.env
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _text(yes: bool) -> str:
-    return ' class="text"' if yes else ""
-
-
-def _is_best(summary: Summary) -> bool:
-    """Better than every other at equal steps, by more than the interval's width of doubt."""
-    others = summary.improvement.values()
-    return (
-        summary.equal_budgets
-        and bool(others)
-        and all(v.low is not None and v.low > 0.5 for v in others)
-    )
-
-
-def _verdict(c: Comparison) -> str:
-    if c.difference is None or c.standard_error is None:
-        return escape(c.words())
-    difference = f"{'−' if c.difference < 0 else '+'}{number(abs(c.difference))}"
-    return _with_dim(escape(c.words()), f"{difference} ± {number(c.standard_error)}")
-
-
-def _with_dim(text: str, beside: str) -> str:
-    return f"{text} <span class=dim>{beside}</span>"
-
-
-def _verdicts(comparisons: list[Comparison]) -> str:
+def _compared(summaries: list[Summary], comparisons: list[Comparison], run: str) -> str:
+    """Algorithms are named without their run where that is `run`."""
+    pairs = pairs_table(summaries, comparisons)
+    if not pairs:
+        return ""
     sentences = [
-        f"{row['algorithm']} against {row['baseline']}: better on {row['better']}, equal on "
-        f"{row['equal']}, worse on {row['worse']}"
+        f"{label(str(row['run']), str(row['algorithm']), run)} against {row['baseline']}: better "
+        f"on {row['better']}, equal on {row['equal']}, worse on {row['worse']}"
         + (f", undecided on {row['undecided']}" if row["undecided"] else "")
         for row in counts(comparisons)
     ]
-    return f"<p>{'<br>'.join(map(escape, sentences))}</p>" if sentences else ""
-
-
-def _interval(interval: Interval) -> str:
-    if interval.low is None:
-        return f"{interval.value:.2f}"
-    return _with_dim(f"{interval.value:.2f}", f"[{interval.low:.2f}, {interval.high:.2f}]")
-
-
-def _bounds(interval: Interval) -> str:
-    return "–" if interval.low is None else f"{number(interval.low)} … {number(interval.high)}"
+    return f"<h2>Compared</h2><p>{'<br>'.join(map(escape, sentences))}</p>{pairs}"
 
 
 def _aggregate(pooled: dict[str, Interval]) -> str:
     if not pooled:
         return ""
-    rows = "".join(
-        f'<tr><td class="text">{escape(name)}</td><td>{number(v.value)}</td>'
-        f"<td>{_bounds(v)}</td></tr>"
+    rows = [
+        f'<td class="text">{escape(name)}</td><td>{number(v.value)}</td><td>{bounds(v)}</td>'
         for name, v in pooled.items()
-    )
+    ]
     return (
         "<h2>Over all environments with references</h2><p class=dim>Interquartile mean of "
-        "(return − random) / (reference − random).</p><table><thead><tr><th class=text>algorithm"
-        f"</th><th>IQM</th><th>95% interval</th></tr></thead><tbody>{rows}</tbody></table>"
+        "(return − random) / (reference − random).</p>"
+        + table(("algorithm", "IQM", "95% interval"), rows)
     )
 
 
@@ -220,23 +116,23 @@ def _videos(videos: list[Path]) -> str:
     return f'<h2>Final agents</h2><div class="videos">{figures}</div>'
 
 
-def _arms(result: Result) -> str:
-    chosen = result.learning_rate, result.prediction_cost
-    metric = result.selection_metric or "score"
-    rows = "".join(
-        f"<tr><td>{lr:g}</td><td>{'' if cost is None else f'{cost:g}'}</td>"
+def _arms(name: str, result: Result) -> str:
+    chosen, count = (result.learning_rate, result.prediction_cost), len(result.selection)
+    tried = count > 1 or result.selection[0][2] is not None  # a single arm needs no trial
+    unit = result.selection_metric or ("score (unit not recorded)" if tried else "return")
+    rows = [
+        f"<td>{lr:g}</td><td>{'' if cost is None else f'{cost:g}'}</td>"
         f"<td{' class=best' if (lr, cost) == chosen else ''}>"
-        f"{'diverged' if x is None else number(x)}</td>"
-        f"<td>{number(error[0] if error else None)}</td></tr>"
+        f"{number(x) if x is not None else 'diverged' if tried else 'not tried'}</td>"
+        f"<td>{number(error[0] if error else None)}</td>"
         for lr, cost, x, *error in result.selection
         if lr is not None
-    )
+    ]
+    headings = ("lr", "α<sub>y</sub>", f"late {escape(unit)} on selection seeds", "s.e.")
     return (
-        f"<details><summary>{escape(result.env)}, {escape(result.algorithm)}: "
-        f"{len(result.selection)} arms, {result.num_envs} environments, γ {result.gamma:g}, "
-        f"rewards × {result.reward_scale:g}</summary><table><thead><tr><th>lr</th>"
-        f"<th>α<sub>y</sub></th><th>late {metric} on selection seeds</th><th>s.e.</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></details>"
+        f"<details><summary>{escape(result.env)}, {escape(name)}: "
+        f"{count} arm{'s'[: count != 1]}, {result.num_envs} environments, γ {result.gamma:g}, "
+        f"rewards × {result.reward_scale:g}</summary>{table(headings, rows)}</details>"
     )
 
 
@@ -255,8 +151,7 @@ def _card(rule: dict[str, Any]) -> str:
     card = json.dumps({k: rule.get(k) for k in ("architecture", "provenance")}, indent=1)
     return (
         f"<p>Rule <code>{escape(str(rule.get('name')))}</code>, {rule.get('parameters', 0):,} "
-        f"parameters, SHA-256 of its tensors <code>{escape(str(rule.get('sha256'))[:16])}…</code>"
-        "</p>"
+        f"parameters, SHA-256 of its tensors <code>{escape(str(rule.get('sha256')))}</code></p>"
         f"<details><summary>Its card</summary><pre>{escape(card)}</pre></details>"
     )
 
@@ -270,7 +165,7 @@ def _notes() -> str:
         "more steps than the other by more than an update. IQM is the "
         f"mean of the middle half of the seeds; intervals are {LEVEL:.0%} percentile bootstraps of "
         f"{RESAMPLES:,} resamples of seeds (none for a single seed). P(better) is the share of "
-        "pairs of seeds in which this algorithm's is ahead, ties by half. A mean is marked where "
+        "pairs of seeds in which the first one is ahead, ties by half. A mean is marked where "
         "the interval of P(better) against every other algorithm lies above one half and all were "
         "given the same steps.</p>"
     )

@@ -1,6 +1,6 @@
 """What a table says of a handful of seeds (Agarwal et al. 2021, by scipy's own functions)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ class Summary:
     mean: float
     standard_error: float | None
     iqm: Interval
-    random: float | None  # a random policy's figure in the same metric, where known
+    random_return: float | None  # of a random policy, where known, whatever the metric
     normalised_mean: float | None
     # per other algorithm of the environment: probability that a run of this one does better
     improvement: dict[str, Interval]
@@ -104,7 +104,7 @@ def summarise(runs: dict[str, list[Result]]) -> list[Summary]:
     for run, result in rows:
         metric, values = scores(result)
         others = {
-            label(other_run, other, run): other
+            label(other_run, other.algorithm, run): other
             for other_run, other in rows
             if other.env == result.env and other is not result
         }
@@ -131,7 +131,7 @@ def summarise(runs: dict[str, list[Result]]) -> list[Summary]:
                 float(values.mean()),
                 standard_error(values),
                 interval(values, statistic=interquartile_mean),
-                result.random_return if metric == "return" else None,
+                result.random_return,
                 float(np.mean(normalised)) if len(normalised) == len(values) else None,
                 improvement,
                 all(same_budget(result, other) for other in others.values()),
@@ -151,7 +151,7 @@ def aggregate(runs: dict[str, list[Result]]) -> dict[str, Interval]:
         for result in results:
             normalised = result.normalised()
             if all(value is not None for value in normalised):
-                name = f"{run}: {result.algorithm}" if len(runs) > 1 else result.algorithm
+                name = label(run, result.algorithm, only(runs))
                 found.setdefault(name, []).append(np.array(normalised, float))
 
     def pooled(*samples: np.ndarray, axis: int = -1) -> Any:
@@ -160,9 +160,28 @@ def aggregate(runs: dict[str, list[Result]]) -> dict[str, Interval]:
     return {n: interval(*s, statistic=pooled) for n, s in found.items() if len(s) > 1}
 
 
-def label(other_run: str, other: Result, run: str) -> str:
-    """What the result `other` is called beside one of `run`."""
-    return other.algorithm if other_run == run else f"{other_run}: {other.algorithm}"
+def label(run: str, algorithm: str, beside: str) -> str:
+    """What an algorithm of `run` is called beside one of the run `beside`."""
+    return algorithm if run == beside else f"{run}: {algorithm}"
+
+
+def only(runs: Iterable[str]) -> str:
+    """The run that all are of, whose name labels leave out; nothing where there are several."""
+    names = set(runs)
+    return names.pop() if len(names) == 1 else ""
+
+
+def by_environment(summaries: list[Summary]) -> dict[str, list[Summary]]:
+    """Rows of all runs, in the order in which environments are met."""
+    found: dict[str, list[Summary]] = {}
+    for summary in summaries:
+        found.setdefault(summary.env, []).append(summary)
+    return found
+
+
+def random_returns(rows: list[Summary]) -> list[float]:
+    """Those measured on an environment: one, but for runs of several seeds; none where unknown."""
+    return list(dict.fromkeys(s.random_return for s in rows if s.random_return is not None))
 
 
 def _finite(sample: np.ndarray) -> bool:

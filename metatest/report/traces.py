@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
+from lpg.runs import figures
 from lpg.runs.event_log import EventLog
 from metatest.report.results import Result, folder_name
+from metatest.report.statistics import label, only
 
 MANY = 8  # heads or quantiles that are told apart by name; more by colour from low to high
+COLUMNS = 3
+PANEL = 4.0, 2.0  # inches
 
 
 def families(result: Result) -> dict[str, dict[str, np.ndarray]]:
@@ -24,43 +26,49 @@ def families(result: Result) -> dict[str, dict[str, np.ndarray]]:
     return grouped
 
 
-def draw_traces(results: list[Result], path: Path) -> bool:
-    """A row for each result that has traces, a panel for each metaparameter: means over seeds, and
-    bands of one standard deviation; single seeds where there is one of each. False where none has.
-    """
-    rows = [(result, families(result)) for result in results if result.traces]
-    if not rows:
+def draw_traces(runs: dict[str, list[Result]], path: Path) -> bool:
+    """A panel for each metaparameter of each result that has traces: means over seeds, and bands of
+    one standard deviation; single seeds where there is one of each. Also as PDF. False where no
+    result has any."""
+    drawn = [
+        (f"{result.env}, {label(run, result.algorithm, only(runs))}", name, result, members)
+        for run, results in runs.items()
+        for result in results
+        for name, members in families(result).items()
+    ]
+    if not drawn:
         return False
-    columns = max(len(found) for _, found in rows)
-    size = (3.1 * columns, 2.4 * len(rows))
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for row, (result, found) in zip(axes, rows, strict=True):
-        for axis, (name, members) in zip(row, found.items(), strict=False):
-            axis.set_axis_on()
-            _draw(axis, np.array(result.interactions), members)
-            axis.set_title(f"{result.env}, {result.algorithm}: {name}", fontsize=8)
+    with figures.panels(path, len(drawn), COLUMNS, PANEL) as (figure, axes):
+        for axis, (who, name, result, members) in zip(axes, drawn, strict=True):
+            if len(members) > MANY:
+                _draw_by_colour(axis, np.array(result.interactions), list(members.values()))
+            else:
+                _draw_by_name(axis, np.array(result.interactions), members, name)
+            figures.title(axis, f"{who}: {name}")
+            axis.set(xlabel="environment steps")
             axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
-            axis.tick_params(labelsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+        figures.title(figure, "mean over seeds ±1 standard deviation")
     return True
 
 
-def _draw(axis: Axes, steps: np.ndarray, members: dict[str, np.ndarray]) -> None:
-    colours = plt.get_cmap("viridis" if len(members) > MANY else "tab10")
-    for i, (index, values) in enumerate(members.items()):
-        colour = colours(i / (len(members) - 1) if len(members) > MANY else i)
+def _draw_by_name(axis: Axes, steps: np.ndarray, members: dict[str, np.ndarray], name: str) -> None:
+    lines = {}
+    for index, look in figures.looks(members).items():
+        values = members[index]
         mean, spread = values.mean(axis=1), values.std(axis=1)
-        axis.plot(steps, mean, color=colour, linewidth=1.5, label=index or None)
-        if len(members) <= MANY:
-            axis.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.2)
+        (lines[f"{name}.{index}"],) = axis.plot(steps, mean, linewidth=1.5, **look)
+        axis.fill_between(steps, mean - spread, mean + spread, color=look["color"], alpha=0.2)
         if len(members) == 1:
-            axis.plot(steps, values, color=colour, linewidth=0.4, alpha=0.6)
-    if 1 < len(members) <= MANY:
-        axis.legend(fontsize=6, title="head", title_fontsize=6)
+            axis.plot(steps, values, color=look["color"], linewidth=0.4, alpha=0.6)
+    if len(members) > 1:
+        figures.legend(axis, lines)
+
+
+def _draw_by_colour(axis: Axes, steps: np.ndarray, values: list[np.ndarray]) -> None:
+    colours = ScalarMappable(Normalize(0, len(values) - 1), "viridis")
+    for each, colour in zip(values, colours.to_rgba(np.arange(len(values))), strict=True):
+        axis.plot(steps, each.mean(axis=1), color=colour, linestyle="-", linewidth=1.5)
+    axis.figure.colorbar(colours, ax=axis, label="head or quantile")
 
 
 def write_events(run_dir: Path, result: Result) -> None:

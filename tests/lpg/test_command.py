@@ -1,6 +1,7 @@
 """What commands share: one sentence and a code, signals that stop, the place of the cache."""
 
 import io
+import re
 import signal
 from pathlib import Path
 
@@ -79,3 +80,13 @@ def test_a_bar_says_what_how_far_and_how_long():
     assert first.index("lives") < first.index("25%") < first.index("left")
     assert last.index("25%") < last.index("left") < last.index("lives")
     assert shown(live=False) == ""
+
+
+def test_a_long_name_in_a_bar_is_whole_and_no_markup():
+    """The bar takes some 35 of the 100 columns."""
+    name = "[red]" + "".join(f"{i:03}" for i in range(50))
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    with command.progress(console) as bar:
+        bar.add_task(name, total=4)
+    pieces = re.findall(r"\[red\]\d+|\d{30,}|^\d+", console.file.getvalue(), re.MULTILINE)
+    assert name in "".join(pieces)

@@ -55,7 +55,7 @@ def test_agents_and_budgets_are_those_asked_for(tmp_path, monkeypatch):
 
     monkeypatch.setattr(evaluate_all, "evaluate", planted)
     monkeypatch.setattr(cli, "write_report", lambda output, runs: None)
-    monkeypatch.setattr(cli, "as_table", lambda report: "")
+    monkeypatch.setattr(cli, "print_report", lambda report, directory: None)
     rule = rule_file(tmp_path / "rule.safetensors")
     run(
         monkeypatch, "--rule", rule, "--run-dir", tmp_path / "out", "--envs", "short", "sparse",

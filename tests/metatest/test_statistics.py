@@ -58,9 +58,10 @@ def test_single_and_equal_seeds_have_no_doubtful_interval():
 
 def test_a_seed_without_episodes_moves_the_row_to_reward_per_step():
     assert scores(result("a", "x", [1.0, None], reward=[0.3, 0.4]))[0] == "reward per step"
-    rows = summarise({"r": [result("a", "x", [1.0, None], reward=[0.3, 0.5])]})
+    late, rewards = [1.0, None], [0.3, 0.5]
+    rows = summarise({"r": [result("a", "x", late, -2.0, 2.0, reward=rewards)]})
     assert rows[0].metric == "reward per step" and rows[0].mean == pytest.approx(0.4)
-    assert rows[0].random is None and rows[0].normalised_mean is None
+    assert rows[0].normalised_mean is None and rows[0].random_return == -2.0
 
 
 def test_rows_compare_algorithms_of_the_same_environment_only():

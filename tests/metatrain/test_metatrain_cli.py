@@ -203,9 +203,11 @@ def test_what_needs_no_device_is_answered_at_once(arguments, monkeypatch, capsys
 
     monkeypatch.setattr(metatrain.__main__, "use_every_core", device)
     monkeypatch.setattr(sys, "argv", ["metatrain", *arguments])
+    monkeypatch.setenv("COLUMNS", "80")
     metatrain.__main__.main()
     said = capsys.readouterr().out
     if arguments == ["list"]:
-        assert all(name in said for name in PRESETS)
+        words = " ".join([*WHAT_FOR, *WHAT_FOR.values()]).split()
+        assert set(words) <= set(said.split()) and max(map(len, said.splitlines())) <= 80
     else:
         assert said == f"metatrain {lpg.__version__}\n" and lpg.__version__ == version("lpg-engine")
