@@ -157,6 +157,7 @@ def train(
     on_progress: Callable[[int], None] = lambda updates: None,
     seeds: Int[np.ndarray, "N"] | None = None,
     saved: Saved | None = None,
+    on_end: Callable[[Life], None] = lambda lives: None,
 ) -> Curve:
     """Train N fresh agents for `num_updates` updates each.
 
@@ -166,6 +167,7 @@ def train(
         on_progress: called with the number of updates done since the last call.
         seeds: lives of equal seed have equal worlds, agents and draws; 0 to N - 1 by default.
         saved: where lives are kept and taken up again; raises Stopped after a signal.
+        on_end: called with the lives when they are over, before `saved` holds that they are.
     """
     if saved is not None and (found := saved.finished()) is not None:
         on_progress(num_updates)
@@ -186,6 +188,7 @@ def train(
         done += length
         if saved is not None:
             saved.add(done, points[-1], lives, done == num_updates)
+    on_end(lives)
     norms = jax.vmap(optax.global_norm)(lives.learner.agent.params)
     curve = as_curve(points, ~np.isfinite(np.asarray(norms)))
     if saved is not None:
