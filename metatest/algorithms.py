@@ -1,8 +1,9 @@
 """What is compared: learned rules, A2C, PPO, agents that tune themselves, learners of one's own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -11,14 +12,14 @@ from lpg.files.loading import from_file
 from lpg.files.storage import RuleFile, RuleFileError, digest, load_rule
 from lpg.learner import FrozenRule, Learner
 from lpg.own import imported, is_import_path, source_digest
-from lpg.precision import Precision
+from lpg.precision import Precision, is_narrow
 from lpg.rule import UpdateRule
 from lpg.rules.a2c import A2C
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import with_baseline
 from lpg.rules.own import OwnRule
 from lpg.rules.ppo import PPO
-from metatest.family import FAMILY, TuningOptions, of_family
+from metatest.family import FAMILY, TuningOptions, of_family, version_of
 from metatest.training import ACTOR_CRITIC, META_TRAINED, PPO_TRAINING, Training
 
 
@@ -29,7 +30,8 @@ class Algorithm:
     name: str
     learner: Learner
     training: Training = META_TRAINED
-    version: str = ""  # what tells it from another of its name, for lives that are taken up again
+    # What tells it from another of its name, so that nothing stored is taken for its own.
+    version: dict[str, Any] = field(default_factory=dict)
     file: RuleFile | None = None  # of a learned rule
 
 
@@ -76,23 +78,32 @@ def _choose(name: str, options: AlgorithmOptions, taken: set[str]) -> Algorithm:
     if name in BASELINES:
         return BASELINES[name]()
     if family is not None:
-        return Algorithm(name, *family, version=repr(options.tuning))
+        return Algorithm(name, *family, version=version_of(name, options.tuning))
     if is_import_path(name):
         return _own(name, taken)
     file = _file(name)
     learner = learned(name, file, options.baseline_head, options.precision)
-    version = f"{digest(file)}, {options.precision}, {options.baseline_head}"
-    kind = str(file.architecture.get("rule")).rpartition(":")[2].lower()
-    own = _named(name, kind, taken)
-    return Algorithm(own, learner, version=version, file=file)
+    kind = str(file.architecture.get("rule"))
+    own = _named(name, kind.rpartition(":")[2].lower(), taken)
+    return Algorithm(own, learner, version=_version(file, kind, options), file=file)
+
+
+def _version(file: RuleFile, kind: str, options: AlgorithmOptions) -> dict[str, Any]:
+    """Of the rule in `file`, as it is made by `learned`."""
+    version = {"rule": f"sha256 {digest(file)}", "architecture": file.architecture}
+    if is_import_path(kind):
+        return version | {"source": source_digest(kind)}
+    precision = "bfloat16" if is_narrow(options.precision) else "float32"
+    return version | {"precision": precision, "baseline_head": options.baseline_head}
 
 
 def _own(name: str, taken: set[str]) -> Algorithm:
     """A learner or rule of the user's own, trained as A2C is, or an `Algorithm` that says how."""
     needed = "a Learner, UpdateRule or Algorithm that is built without arguments"
     made = imported(name, "an algorithm", needed)
+    version = {"learner": name, "source": source_digest(name)}
     if isinstance(made, Algorithm):
-        return made
+        return replace(made, version=version | made.version)
     if isinstance(made, UpdateRule):
         made = FrozenRule(made, made.init(jax.random.key(0)))
     if not isinstance(made, Learner):
@@ -101,7 +112,7 @@ def _own(name: str, taken: set[str]) -> Algorithm:
             "methods."
         )
     own = _named(name, name.partition(":")[2].lower(), taken)
-    return Algorithm(own, made, ACTOR_CRITIC, version=source_digest(name))
+    return Algorithm(own, made, ACTOR_CRITIC, version)
 
 
 def learned(name: str, file: RuleFile, baseline_head: bool, precision: Precision) -> FrozenRule:

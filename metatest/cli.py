@@ -16,18 +16,24 @@ from lpg.runs.checkpoint import CheckpointError
 from lpg.runs.command import Stopped, enable_compilation_cache, fail
 from metatest.algorithms import Algorithm, AlgorithmOptions, choose
 from metatest.atari.env import check_installed
-from metatest.atari.games import Game, resolve
-from metatest.atari.run import AtariOptions
+from metatest.atari.games import resolve
+from metatest.atari.options import AtariOptions
 from metatest.atari.sweep import play_all
-from metatest.evaluate import Budget, kept_folder, make_task
+from metatest.atari.taking_up import AtariRun
+from metatest.evaluate import Budget, make_task
 from metatest.evaluate_all import evaluate_all
 from metatest.family import TuningOptions
+from metatest.option_check import Asked, given, option_names, refuse_dropped
 from metatest.report.console import print_report
 from metatest.report.failures import forget_failures
-from metatest.report.results import load_results
 from metatest.report.run_record import write_record
 from metatest.report.write import write_report
-from metatest.tasks import Overrides, TaskSpec, find_task
+from metatest.taking_up import (
+    refuse_lives_without_agents,
+    refuse_other_lives,
+    refuse_other_results,
+)
+from metatest.tasks import Overrides, find_task
 
 SUBCOMMANDS = {
     "report": "metatest.report.cli",
@@ -94,6 +100,10 @@ class Command:
     """Of the rule's LSTM; auto is bfloat16 on GPU and TPU, float32 on CPU."""
     seed: int = 0
     """Of every random draw."""
+    save_agents: bool = False
+    """Keep the agents that are reported, as agents/ENVIRONMENT/ALGORITHM/seed0.safetensors and so
+    on, and draw the first one's episodes in videos/ on grid worlds, chains and MinAtar. From Python
+    metatest.agents.load gives one back."""
 
 
 def main() -> None:
@@ -107,19 +117,18 @@ def main() -> None:
         sys.exit(import_module(SUBCOMMANDS[arguments[0]]).main(arguments[1:]))
     command = tyro.cli(Command, args=arguments, prog="metatest")
     try:
-        _refuse_nothing(command)
-        algorithms = _algorithms(command, command.baseline_head)
-        specs, games = _specs(command), resolve(command.atari)
-        if games:
+        asked = _asked(command)
+        refuse_dropped(given(arguments, option_names(Command)), asked)
+        if asked.games:
             check_installed()
         budget = Budget(**{part.name: getattr(command, part.name) for part in fields(Budget)})
-        for spec, algorithm in product(specs, algorithms):
+        for spec, algorithm in product(asked.specs, asked.algorithms):
             make_task(algorithm, spec, budget)  # what cannot be is refused at once
     except ValueError as error:
         sys.exit(fail("metatest", error, 2))
     enable_compilation_cache()
     try:
-        sound = _run(command, arguments, algorithms, specs, games, budget)
+        sound = _run(command, arguments, asked, budget)
     except Stopped:
         Console().print("Saved; run the same command to go on.")
         return
@@ -134,48 +143,62 @@ def main() -> None:
         sys.exit(1)  # each failure has had its sentence
 
 
-def _run(
-    command: Command,
-    arguments: list[str],
-    algorithms: list[Algorithm],
-    specs: list[TaskSpec],
-    games: tuple[Game, ...],
-    budget: Budget,
-) -> bool:
+def _run(command: Command, arguments: list[str], asked: Asked, budget: Budget) -> bool:
     """Whether everything that was asked for has a result."""
     console, run_dir = Console(), command.run_dir
     run_dir.mkdir(parents=True, exist_ok=True)
-    for spec, algorithm in product(specs, algorithms):  # before anything is written over
-        kept_folder(run_dir, algorithm, spec, budget)
+    _refuse_other(command, asked, budget)  # before anything is written over
     (run_dir / "results.jsonl").touch()
-    load_results(run_dir)  # those that are there stay, so they must be readable
     forget_failures(run_dir)
-    write_record(run_dir, ["metatest", *arguments], command.rule, algorithms[0].file)
-    sound = evaluate_all(run_dir, algorithms, specs, budget, console)
-    if games:
-        algorithms = _algorithms(command, baseline_head=True, lag=1)  # the emulator's
-        sound &= play_all(run_dir, algorithms, games, command.atari_options, console)
+    file = asked.algorithms[0].file
+    write_record(run_dir, ["metatest", *arguments], command.rule, file)
+    sound = evaluate_all(
+        run_dir, asked.algorithms, asked.specs, budget, console, command.save_agents
+    )
+    if asked.games:
+        options, saving = command.atari_options, command.save_agents
+        sound &= play_all(
+            run_dir, asked.players, asked.games, options, console, command.seed, saving
+        )
     print_report(write_report(run_dir, [run_dir]), run_dir)
     return sound
 
 
-def _refuse_nothing(command: Command) -> None:
+def _asked(command: Command) -> Asked:
+    """Raises ValueError for what there is not."""
     if not command.envs and not command.atari:
         raise ValueError("Name at least one environment with --envs or game with --atari.")
-    if command.steps is not None and not command.envs:
-        raise ValueError("--steps is of --envs; a game's life is --atari-options.frames.")
-
-
-def _specs(command: Command) -> list[TaskSpec]:
     overrides = Overrides(
         command.agent, command.optimizer, command.learning_rates, command.prediction_costs
     )
-    return [overrides.apply(find_task(name)) for name in command.envs]
+    tuning = command.tuning
+    of_envs = tuning if command.gamma is None else replace(tuning, gamma=command.gamma)
+    of_atari = replace(tuning, lag=max(1, tuning.lag))  # the emulator's
+    return Asked(
+        specs=[overrides.apply(find_task(name)) for name in command.envs],
+        games=resolve(command.atari),
+        algorithms=_algorithms(command, command.baseline_head, of_envs),
+        players=_algorithms(command, True, of_atari) if command.atari else [],
+        tuning=tuning,
+        atari_options=command.atari_options,
+    )
 
 
-def _algorithms(command: Command, baseline_head: bool, lag: int = 0) -> list[Algorithm]:
-    tuning = replace(command.tuning, lag=max(lag, command.tuning.lag))
-    if command.gamma is not None:
-        tuning = replace(tuning, gamma=command.gamma)
+def _algorithms(command: Command, baseline_head: bool, tuning: TuningOptions) -> list[Algorithm]:
     options = AlgorithmOptions(baseline_head, command.precision, tuning)
     return choose((command.rule, *command.baselines), options)
+
+
+def _refuse_other(command: Command, asked: Asked, budget: Budget) -> None:
+    """ValueError where the run directory holds what this command would take for its own."""
+    run_dir = command.run_dir
+    if asked.specs:
+        refuse_other_results(run_dir, asked.algorithms, atari=False)
+    if asked.games:
+        refuse_other_results(run_dir, asked.players, atari=True)
+    for spec, algorithm in product(asked.specs, asked.algorithms):
+        refuse_other_lives(run_dir, algorithm, spec, budget)
+        if command.save_agents:
+            refuse_lives_without_agents(run_dir, algorithm, spec, budget.seeds)
+    for game, player in product(asked.games, asked.players):
+        AtariRun(player, game, command.atari_options, run_dir, command.seed).refuse_other()

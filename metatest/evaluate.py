@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -13,15 +12,14 @@ import numpy as np
 from lpg.agents.make import make_agent
 from lpg.instance import for_parallel, num_states
 from lpg.random_play import random_return
-from lpg.runs.resume import keep_options
 from lpg.runs.seed import refuse_seed
 from metatest.algorithms import Algorithm
 from metatest.curve import Curve
-from metatest.report.results import Result, folder_name, with_none
+from metatest.report.results import Result, with_none
 from metatest.saved import Saved
 from metatest.selection import choose, diverged
 from metatest.tasks import TaskSpec, TrainingSettings
-from metatest.train_agent import Task, train
+from metatest.train_agent import Life, Task, train
 from metatest.training import Arm
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
@@ -59,6 +57,11 @@ class Plan(NamedTuple):
     steps_per_update: int
     settings: TrainingSettings
 
+    @property
+    def steps(self) -> int:
+        """Environment steps of one life."""
+        return self.updates * self.steps_per_update
+
 
 def plan(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Plan:
     """The settings of `algorithm` where the budget says nothing, and as many updates as its steps.
@@ -86,11 +89,13 @@ def evaluate(
     budget: Budget,
     on_progress: Callable[[int], None] = lambda updates: None,
     place: Callable[[str], Saved | None] = lambda phase: None,
+    on_end: Callable[[Task, Life], None] = lambda task, lives: None,
 ) -> Result:
     """Choose the best of several arms on `selection_seeds`, then train `seeds` fresh agents by it.
 
     Args:
         place: where lives of a phase, selection or report, are kept and taken up again.
+        on_end: called with those that are reported when they are over.
     """
     num_updates, steps_per_update, settings = plan(algorithm, spec, budget)
     key = jax.random.fold_in(jax.random.key(budget.seed), _stable_hash(spec.name))
@@ -106,6 +111,7 @@ def evaluate(
 
     chosen, said = choose(arms, trials, f"{algorithm.name} on {spec.name}")
     own = partial(live, jax.random.fold_in(key, REPORT), saved=place("report"))
+    own = partial(own, on_end=partial(on_end, task))
     curve = _sound(_of_arms(own, [chosen], budget.seeds), algorithm, spec)
     chance = spec.random_return
     if chance is None:
@@ -122,6 +128,7 @@ def evaluate(
         **said,
         random_return=chance,
         reference_return=spec.reference_return,
+        version=algorithm.version,
     )
 
 
@@ -169,21 +176,6 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
         reward_scale=planned.settings.reward_scale,
         lag=algorithm.training.lag,
     )
-
-
-def kept_folder(run_dir: Path, algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Path:
-    """Where the lives of `algorithm` on `spec` are kept; ValueError where other ones are."""
-    folder = run_dir.joinpath("lives", folder_name(spec.name), folder_name(algorithm.name))
-    folder.mkdir(parents=True, exist_ok=True)
-    options = {
-        **asdict(budget),
-        "agent": spec.agent,
-        "optimizer": spec.optimizer,
-        "arms": [list(arm) for arm in algorithm.training.arms(spec)],
-        "algorithm": algorithm.version,
-    }
-    keep_options(folder / "options.json", options)
-    return folder
 
 
 def total_updates(algorithms: list[Algorithm], specs: list[TaskSpec], budget: Budget) -> int:

@@ -8,10 +8,12 @@ from rich.console import Console
 
 from lpg.runs.command import progress, stop_signals
 from metatest.algorithms import Algorithm
-from metatest.evaluate import Budget, evaluate, kept_folder, total_updates
+from metatest.evaluate import Budget, evaluate, plan, total_updates
 from metatest.report.kept import keep
 from metatest.report.write import write_report
+from metatest.save_agents import film_first, save_lives
 from metatest.saved import Saved
+from metatest.taking_up import kept_folder
 from metatest.tasks import TaskSpec
 
 STOPPING = "Stopping at the next point; once more to stop at once."
@@ -23,8 +25,13 @@ def evaluate_all(
     specs: list[TaskSpec],
     budget: Budget,
     console: Console,
+    save_agents: bool = False,
 ) -> bool:
-    """Whether all have a result; those that have none are in the report with the reason."""
+    """Whether all have a result; those that have none are in the report with the reason.
+
+    Args:
+        save_agents: leave the agents that are reported as files, and the first one at play.
+    """
     sound = True
     with stop_signals(STOPPING) as stop, progress(console) as shown:
         bar = shown.add_task("", total=total_updates(algorithms, specs, budget))
@@ -36,10 +43,17 @@ def evaluate_all(
             for algorithm in algorithms:
                 shown.update(bar, description=f"{spec.name} {algorithm.name}")
                 folder = kept_folder(run_dir, algorithm, spec, budget)
-                live = partial(
-                    evaluate, algorithm, spec, budget, advance, partial(_place, folder, stop)
-                )
-                sound &= keep(run_dir, spec.name, algorithm.name, live)
+                place = partial(_place, folder, stop)
+                live = partial(evaluate, algorithm, spec, budget, advance, place)
+                if save_agents:
+                    steps = plan(algorithm, spec, budget).steps
+                    live = partial(
+                        live, on_end=partial(save_lives, run_dir, algorithm, spec, steps)
+                    )
+                done = keep(run_dir, spec.name, algorithm.name, live)
+                if save_agents and done:
+                    film_first(run_dir, spec.name, algorithm.name)
+                sound &= done
             # After each environment, so that an interrupted run has its report.
             write_report(run_dir, [run_dir])
     return sound

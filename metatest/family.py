@@ -15,6 +15,7 @@ from lpg.rules.drmg import DrMG
 from lpg.rules.stac import ALL, POLICY_ONLY, STAC, Metaparameters, OuterCosts, mgrl
 from lpg.rules.stacx import STACX
 from lpg.self_tuning import OnlineRule, Pairs, SelfTuning
+from metatest.family_options import taken
 from metatest.tasks import TaskSpec, TrainingSettings
 from metatest.training import Arm, AtariTraining, Training
 
@@ -149,15 +150,40 @@ FAMILY: dict[str, Callable[[TuningOptions], OnlineRule]] = {
 def of_family(name: str, options: TuningOptions) -> tuple[Learner, Training] | None:
     """The algorithm called `name`, which may carry options in brackets; None for other names.
 
-    Raises ValueError for options that there are not.
+    Raises ValueError for options that there are not, or that it does not take.
     """
+    found = resolved(name, options)
+    if found is None:
+        return None
+    kind, options = found
+    learner = options.tuned(FAMILY[kind](options))
+    return learner, training(learner, options)
+
+
+def resolved(name: str, options: TuningOptions) -> tuple[str, TuningOptions] | None:
+    """The kind of algorithm that `name` names, and the options with its own in place."""
     match = re.fullmatch(r"(\w+)(?:\[(.*)\])?", name)
     if match is None or match[1] not in FAMILY:
         return None
-    if match[2] is not None:
-        options = _with(options, name, match[2])
-    learner = options.tuned(FAMILY[match[1]](options))
-    return learner, training(learner, options)
+    return match[1], options if match[2] is None else _with(options, match[1], name, match[2])
+
+
+def options_of(name: str, options: TuningOptions) -> dict[str, Any]:
+    """What of the options the algorithm called `name` takes, its own in place; {} where it is none
+    of the family."""
+    found = resolved(name, options)
+    if found is None:
+        return {}
+    kind, options = found
+    tuned = bool(FAMILY[kind](options).live)
+    return {option: getattr(options, option) for option in sorted(taken(kind, tuned))}
+
+
+def version_of(name: str, options: TuningOptions) -> dict[str, Any]:
+    """What tells the algorithm from another of its name, but for the arms that are tried."""
+    options_taken = options_of(name, options).items()
+    arms = ("learning_rates", "atari_rates")
+    return {f"tuning.{option}": x for option, x in options_taken if option not in arms}
 
 
 def training(learner: Learner, options: TuningOptions) -> Training:
@@ -181,11 +207,19 @@ def training(learner: Learner, options: TuningOptions) -> Training:
             constant_rate=options.constant_rate,
         )
 
-    atari = AtariTraining("resnet", options.num_envs, options.atari_rates, (None,), rmsprop)
+    atari = AtariTraining(
+        "resnet",
+        options.num_envs,
+        options.atari_rates,
+        (None,),
+        options.gamma,
+        rmsprop,
+        scheduled=not options.constant_rate,
+    )
     return Training(settings, arms, lambda spec, n: rmsprop(n), options.lag, atari)
 
 
-def _with(options: TuningOptions, name: str, text: str) -> TuningOptions:
+def _with(options: TuningOptions, kind: str, name: str, text: str) -> TuningOptions:
     known = {field.name for field in fields(TuningOptions)}
     live, given = [], {}
     for part in filter(None, (x.strip() for x in text.split(","))):
@@ -201,7 +235,12 @@ def _with(options: TuningOptions, name: str, text: str) -> TuningOptions:
             raise ValueError(f"{name} names {field!r}, which is no option; see metatest --help.")
     if live or not given:
         given["live"] = tuple(live)
-    return replace(options, **given)
+    options = replace(options, **given)
+    tuned = bool(FAMILY[kind](options).live)
+    for field in given.keys() - taken(kind, tuned) - {"live"}:
+        what = kind if tuned or field not in taken(kind, True) else f"{kind} that tunes nothing"
+        raise ValueError(f"{name}: {what} does not take {field}.")
+    return options
 
 
 def _value(text: str, current: Any) -> Any:

@@ -38,7 +38,9 @@ class AtariTraining:
     num_envs: int | None = None
     learning_rates: tuple[float, ...] | None = None
     prediction_costs: tuple[float | None, ...] | None = None
+    gamma: float | None = None
     optimizer: Callable[[int], optax.GradientTransformation] = adam
+    scheduled: bool = False  # whether the optimiser's steps depend on how long a life is to be
 
 
 PUBLISHED_ATARI = AtariTraining()  # of learned rules and A2C (Oh et al. 2020, Table 4)

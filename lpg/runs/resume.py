@@ -38,28 +38,45 @@ def keep_options(
 ) -> None:
     """Write the options to `path`, unless a run was made there with others.
 
+    Args and errors as `refuse_other_options` has them; OSError where it cannot be written.
+    """
+    refuse_other_options(path, options, free, upgrade)
+    write_atomically(path, (json.dumps(options, indent=2) + "\n").encode())
+
+
+def refuse_other_options(
+    path: Path,
+    options: dict[str, Any],
+    free: Collection[str] = (),
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda before: before,
+) -> None:
+    """Nothing is written: a run that would be refused later is refused before others begin.
+
     Args:
         free: options that may differ when a run is taken up again.
         upgrade: what options of an older version come to in this one.
 
-    Raises:
-        ValueError: the file is damaged or holds other options.
-        OSError: it cannot be written.
+    Raises ValueError where the file is damaged or holds other options.
     """
-    now = json.loads(json.dumps(options))  # tuples become lists, as they do in the file
+    if not path.exists():
+        return
     try:
-        before = upgrade(json.loads(path.read_text())) if path.exists() else now
-        names = sorted((before.keys() | now.keys()) - set(free))
+        different = differing(upgrade(json.loads(path.read_text())), options, free)
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{path} is not valid JSON of options, so this run cannot be taken up; restore it or "
             "choose another --run-dir."
         ) from error
-    different = [key for key in names if before.get(key) != now.get(key)]
     if different:
-        listed = ", ".join(f"{k} ({before.get(k)} -> {now.get(k)})" for k in different)
         raise ValueError(
-            f"The run in {path.parent} was made with other options: {listed}; give the same values "
-            "or choose another --run-dir."
+            f"The run in {path.parent} was made with other options: {different}; give the same "
+            "values or choose another --run-dir."
         )
-    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
+
+
+def differing(before: dict[str, Any], now: dict[str, Any], free: Collection[str] = ()) -> str:
+    """Options that differ, as "name (before -> now)"; nothing where none does."""
+    now = json.loads(json.dumps(now))  # tuples become lists, as they do in a file
+    names = sorted((before.keys() | now.keys()) - set(free))
+    different = [name for name in names if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} ({before.get(name)} -> {now.get(name)})" for name in different)

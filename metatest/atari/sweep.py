@@ -10,7 +10,9 @@ from rich.progress import TextColumn
 from lpg.runs.command import progress
 from metatest.algorithms import Algorithm
 from metatest.atari.games import Game
-from metatest.atari.run import AtariOptions, evaluate_atari
+from metatest.atari.options import AtariOptions
+from metatest.atari.run import evaluate_atari
+from metatest.atari.taking_up import AtariRun
 from metatest.report.kept import keep
 from metatest.report.write import write_report
 
@@ -21,9 +23,16 @@ def play_all(
     games: tuple[Game, ...],
     options: AtariOptions,
     console: Console,
+    seed: int = 0,
+    save_agents: bool = False,
 ) -> bool:
     """Every game with every algorithm; what a folder holds already is not played again. Whether all
-    have a result."""
+    have a result.
+
+    Args:
+        seed: of every random draw.
+        save_agents: leave the agents as files.
+    """
     sound = True
     total = sum(total_updates(options.of(x), x.learner.fresh) for x in algorithms)
     percentage = TextColumn("{task.percentage:.1f}%")
@@ -38,9 +47,8 @@ def play_all(
                         console.print(f"{who} {_figures(line)}", soft_wrap=True, markup=False)
 
                 who = f"{game.name} {algorithm.name}"
-                play = partial(
-                    evaluate_atari, algorithm, game, options, run_dir, partial(report, who=who)
-                )
+                run = AtariRun(algorithm, game, options, run_dir, seed)
+                play = partial(evaluate_atari, run, partial(report, who=who), save_agents)
                 sound &= keep(run_dir, game.name, algorithm.name, play)
                 write_report(run_dir, [run_dir])
     return sound

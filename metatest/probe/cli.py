@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lpg.files.storage import load_rule, write_atomically
+from lpg.files.storage import RuleFile, digest, load_rule, write_atomically
 from lpg.learner import FrozenRule
 from lpg.precision import Precision
 from lpg.runs.command import enable_compilation_cache, fail, progress
@@ -67,13 +67,14 @@ class ProbeCommand:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code: 0 done, 2 a rule that cannot be used, 1 no room for what was found."""
+    """The exit code: 0 done, 2 a rule or a directory that cannot be used, 1 no room for results."""
     command = tyro.cli(ProbeCommand, args=arguments, prog="metatest probe")
     console = Console()
     try:
         protocol = replace(QUICK if command.quick else FULL, seed=command.seed)
         file = load_rule(command.rule)
         probed = learned(command.rule, file, False, command.precision)
+        refuse_other(command.run_dir, file)
     except ValueError as error:
         return fail("metatest probe", error, 2)
     enable_compilation_cache()
@@ -104,6 +105,18 @@ def main(arguments: list[str]) -> int:
     print_table(as_table(found, command.rule))
     print(f"Probe: {command.run_dir / 'probe.json'}")
     return 0
+
+
+def refuse_other(run_dir: Path, rule: RuleFile) -> None:
+    """ValueError where the directory holds what was found of another rule, or a meta-test."""
+    if (run_dir / "results.jsonl").exists():
+        raise ValueError(f"{run_dir} holds a meta-test; give the probe a --run-dir of its own.")
+    before = read_record(run_dir).get("rule", {}).get("sha256")
+    if before not in (None, digest(rule)):
+        raise ValueError(
+            f"{run_dir} holds a probe of another rule (sha256 {before} -> {digest(rule)}); choose "
+            "another --run-dir."
+        )
 
 
 def _probe(probed: FrozenRule, name: str, protocol: ProbeProtocol, console: Console) -> Probe:

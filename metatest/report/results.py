@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ class Result:
     traces: dict[str, list[list[float | None]]] = field(
         default_factory=dict
     )  # [P, S] by metaparameter
+    # `Algorithm.version` of who achieved it, so that it is not taken for another of its name
+    version: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, curve: Curve, steps_per_update: int, **said: Any) -> "Result":
@@ -86,8 +89,10 @@ def arm_words(learning_rate: float, prediction_cost: float | None) -> str:
 
 
 def folder_name(name: str) -> str:
-    """An algorithm's or environment's name without what globs, shells and paths read otherwise."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-")
+    """An algorithm's or environment's name without what globs, shells and paths read otherwise;
+    some digits of its hash keep apart what is left alike, as of stac and stac[]."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-")
+    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:6]}"
 
 
 def keep_result(run_dir: Path, result: Result) -> None:

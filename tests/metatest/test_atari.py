@@ -15,10 +15,14 @@ from lpg.heads import Heads
 from lpg.learner import FrozenRule
 from lpg.rules.lpg_eq7 import LPGWithBaseline
 from lpg.runs.command import Stopped
+from metatest import agents
 from metatest.algorithms import AlgorithmOptions, a2c, choose
 from metatest.atari.env import AtariEnv, AtariSettings
+from metatest.atari.final_agents import final_state
 from metatest.atari.games import games, resolve
-from metatest.atari.run import AtariOptions, evaluate_atari, run_agent
+from metatest.atari.options import AtariOptions
+from metatest.atari.run import evaluate_atari, run_agent
+from metatest.atari.taking_up import AtariRun
 from metatest.atari.train import hypers, make_programs
 from metatest.family import TuningOptions
 
@@ -194,13 +198,28 @@ def test_a_game_with_arms_seeds_and_video(tmp_path):
 
     options = replace(TINY, prediction_costs=(0.5, 1.0), selection_frames=4 * 40)
     game = games()["breakout"]
-    result = evaluate_atari(a2c(), game, options, tmp_path)
+    result = evaluate_atari(AtariRun(a2c(), game, options, tmp_path))
     assert (result.suite, result.env, result.reference_return) == ("atari", "breakout", game.human)
     assert len(result.selection) == 2 and len(result.late_return) == 2
     assert result.interactions == [20, 40, 60, 80, 100]
     assert (tmp_path / "videos" / "breakout-a2c.gif").stat().st_size > 1000
     with pytest.raises(ValueError, match=r"gamma \(0.995 -> 0.9\)"):
-        evaluate_atari(a2c(), game, replace(options, gamma=0.9), tmp_path)
+        evaluate_atari(AtariRun(a2c(), game, replace(options, gamma=0.9), tmp_path))
+    played = (tmp_path / "atari" / "breakout" / "a2c" / "seed1" / "metrics.jsonl").read_text()
+    video = (tmp_path / "videos" / "breakout-a2c.gif").read_bytes()
+    longer = AtariRun(a2c(), game, replace(options, frames=15 * 40, log_every=5), tmp_path)
+    result = evaluate_atari(longer, save_agents=True)
+    assert result.interactions == [20, 40, 60, 80, 100, 120, 150]
+    assert (longer.folder / "seed1" / "metrics.jsonl").read_text().startswith(played)
+    assert (tmp_path / "videos" / "breakout-a2c.gif").read_bytes() != video  # of the older agent
+    for seed in (0, 1):
+        trained = agents.load(agents.agent_file(tmp_path, "breakout", "a2c", seed))
+        state = final_state(make_programs(a2c().learner, 4), longer.folder / f"seed{seed}")
+        assert int(state.update) == 15 and trained.about["steps"] == 150
+        screens = jnp.arange(3 * 4 * 84 * 84, dtype=jnp.uint8).reshape((3, 4, 84, 84))
+        expected = trained.body.outputs(state.learner.agent.params, screens).logits
+        np.testing.assert_array_equal(trained.policy(screens), expected)
+        assert np.ptp(expected) > 0 and trained.body.agent == AtariAgent(Heads(4, value=1))
 
 
 def test_an_agent_that_tunes_itself_plays_and_is_taken_up_again(tmp_path):
@@ -216,14 +235,14 @@ def test_an_agent_that_tunes_itself_plays_and_is_taken_up_again(tmp_path):
     stac = replace(stac, training=small)
     options = replace(TINY, frames=4 * 2 * 2 * 5 * 4, video_steps=0, seeds=1)
     pong = games()["pong"]
-    result = evaluate_atari(stac, pong, options, tmp_path)
+    result = evaluate_atari(AtariRun(stac, pong, options, tmp_path))
     assert result.interactions == [40, 80] and (result.num_envs, result.learning_rate) == (2, 6e-4)
     assert result.prediction_cost is None and set(result.traces) == {"lam", "alpha"}
-    lines = (tmp_path / "atari" / "pong" / "stac-lam-alpha" / "seed0" / "metrics.jsonl").read_text()
-    first, last = map(json.loads, lines.splitlines())
+    (log,) = tmp_path.glob("atari/pong/stac-lam-alpha-*/seed0/metrics.jsonl")
+    first, last = map(json.loads, log.read_text().splitlines())
     assert (first["frames"], last["frames"]) == (160, 320)
     assert first["traces"]["lam"] != last["traces"]["lam"]
-    again = evaluate_atari(stac, pong, options, tmp_path)
+    again = evaluate_atari(AtariRun(stac, pong, options, tmp_path))
     assert again == result
 
 

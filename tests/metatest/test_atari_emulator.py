@@ -9,7 +9,7 @@ import pytest
 
 from metatest.atari.env import FRAMES_PER_STEP, AtariEnv, AtariSettings
 from metatest.atari.games import games, resolve
-from metatest.atari.run import AtariOptions
+from metatest.atari.options import AtariOptions
 
 LENGTHS = np.array([3, 5, 4, 7])  # steps of a game of each environment
 MADE = []

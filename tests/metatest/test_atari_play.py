@@ -18,10 +18,12 @@ from lpg.learner import FrozenRule, LearnerState
 from lpg.rules.a2c import A2C
 from lpg.update import AgentState
 from metatest.algorithms import a2c
-from metatest.atari import sweep, video
+from metatest.atari import run, sweep, video
 from metatest.atari.env import AtariEnv, AtariRollout, AtariSettings, Episode
 from metatest.atari.games import games
-from metatest.atari.run import AtariOptions
+from metatest.atari.lines import as_curve
+from metatest.atari.options import AtariOptions
+from metatest.atari.taking_up import AtariRun
 from metatest.atari.train import AtariState, Player, Programs, hypers, play_and_learn
 from metatest.train_agent import Acting
 
@@ -161,7 +163,7 @@ def filmed(monkeypatch):
 def film(path, num_steps=6):
     settings = AtariSettings(num_envs=30)
     planted = programs(FrozenRule(A2C(), ()))
-    video.record(planted, state_at(1), games()["pong"], settings, num_steps, path)
+    video.record(planted, state_at(1), games()["pong"], settings, num_steps, path, "x")
     assert {params for params, _ in planted.acted} == {1}  # the newest
 
 
@@ -184,10 +186,51 @@ def test_emulators_end_where_a_video_fails(filmed, tmp_path, monkeypatch):
     assert filmed[-1] == "closed"
 
 
+def test_seeds_of_the_command_are_those_of_all_lives(tmp_path, monkeypatch):
+    """No two of them share one, arms' included; those of 0 are 0, 1, and so on."""
+    drawn = []
+
+    def planted(programs, game, options, arm, seed, num_updates, folder, on_progress):
+        drawn.append(seed)
+        line = {"update": 1, "score": 1.0, "reward_per_step": 0.0, "episodes": 1, "updates": 1}
+        return [line]
+
+    monkeypatch.setattr(run, "run_agent", planted)
+    monkeypatch.setattr(run, "film_first", lambda programs, run: None)
+    options = AtariOptions(prediction_costs=(0.5, 1.0))
+    for seed in (0, 1, 7, -1, 2**31):
+        run.evaluate_atari(AtariRun(a2c(), games()["pong"], options, tmp_path / str(seed), seed))
+    assert drawn[:5] == [1_000_000, 1_000_000, 0, 1, 2]  # two arms, three agents
+    lives = [drawn[i : i + 5] for i in range(0, len(drawn), 5)]
+    assert len({draws for life in lives for draws in life}) == 5 * 4
+    keys = [jax.random.key_data(jax.random.key(draws)) for life in lives for draws in life[1:]]
+    assert len({tuple(np.asarray(key).tolist()) for key in keys}) == len(keys)
+    assert all(draws >= 0 for draws in drawn)  # emulators refuse others
+
+
+def lines(*parts):
+    """Of (update, updates since the line before, games, their mean score, reward per step)."""
+    names = ("update", "updates", "episodes", "score", "reward_per_step")
+    return [dict(zip(names, part, strict=True)) for part in parts]
+
+
+def test_lives_with_lines_at_different_updates_meet_where_all_have_one():
+    """Weighed by hand: (2 * 10 + 6 * 30) / 8 games, (4 * 1 + 1 * 6) / 5 updates."""
+    longer = lines((4, 4, 0, None, 0.5), (8, 4, 2, 10.0, 1.0), (9, 1, 6, 30.0, 6.0))
+    other = lines((4, 4, 1, 5.0, 0.0), (9, 5, 0, None, 2.0))
+    curve = as_curve([longer, other])
+    assert curve.updates.tolist() == [4, 9]
+    np.testing.assert_array_equal(curve.episode_return, [[np.nan, 5.0], [25.0, np.nan]])
+    np.testing.assert_array_equal(curve.reward_per_step, [[0.5, 0.0], [2.0, 2.0]])
+    traced = [line | {"traces": {"lam": line["update"]}} for line in longer]
+    assert as_curve([traced, [traced[-1]]]).traces["lam"].tolist() == [[9.0, 9.0]]
+
+
 def test_a_sweep_keeps_a_result_a_game_and_tells_how_far_it_is(tmp_path, monkeypatch):
     reports = []
 
-    def planted(algorithm, game, options, run_dir, on_progress):
+    def planted(asked, on_progress, save_agents):
+        algorithm, game = asked.algorithm, asked.game
         line = {"score": None if game.name == "pong" else 12.34, "frames": 4800}
         on_progress(0, {})  # taken up where nothing was played yet
         on_progress(2, line | {"frames_per_second": 1234})

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from test_algorithms import rule_file
@@ -14,6 +15,11 @@ from metatest.report import cli as report_cli
 from metatest.report.results import keep_result
 
 SHORT = ["--envs", "short", "--steps", "1280", "--seeds", "1"]  # soon over where it is not refused
+
+
+def made(algorithm, spec, late):
+    """The algorithm's result, not another's of its name."""
+    return replace(result(spec.name, algorithm.name, late), version=algorithm.version)
 
 
 def refused(monkeypatch, capsys, *arguments):
@@ -33,7 +39,10 @@ def refused(monkeypatch, capsys, *arguments):
         ([*SHORT, "--gamma", "1.0"], "gamma must lie in [0, 1), got 1.0"),
         ([*SHORT, "--reward-scale", "0"], "reward_scale must be positive, got 0.0"),
         (["--atari", "pong"], "pip install 'lpg-engine[atari]'"),  # where ale-py is missing
-        (["--atari", "pong", "--steps", "9"], "--steps is of --envs"),
+        (
+            ["--atari", "pong", "--steps", "9"],
+            "Atari does not take --steps; give --atari-options.f",
+        ),
     ],
 )
 def test_nothing_is_written_for_what_cannot_be_run(
@@ -81,7 +90,7 @@ def test_what_diverges_takes_nothing_with_it(tmp_path, monkeypatch, capsys, envs
     def planted(algorithm, spec, budget, on_progress, place):
         if spec.name == "sparse":
             raise FloatingPointError("Agents of lpg on sparse <diverged>.")
-        return result(spec.name, algorithm.name, [1.0])
+        return made(algorithm, spec, [1.0])
 
     monkeypatch.setattr(evaluate_all, "evaluate", planted)
     rule, out = rule_file(tmp_path / "rule.safetensors"), tmp_path / "out"
@@ -93,9 +102,7 @@ def test_what_diverges_takes_nothing_with_it(tmp_path, monkeypatch, capsys, envs
     page = (out / "report.html").read_text()
     assert "<li>sparse, lpg: Agents of lpg on sparse &lt;diverged&gt;.</li>" in page
     if len(envs) > 1:  # mended, the same command leaves nothing to complain of
-        monkeypatch.setattr(
-            evaluate_all, "evaluate", lambda a, spec, *_: result(spec.name, a.name, [2.0])
-        )
+        monkeypatch.setattr(evaluate_all, "evaluate", lambda a, spec, *_: made(a, spec, [2.0]))
         run(monkeypatch, *arguments)
         assert "Without a result" not in (out / "report.html").read_text()
         rows = [json.loads(x) for x in (out / "results.jsonl").read_text().splitlines()]
@@ -105,9 +112,7 @@ def test_what_diverges_takes_nothing_with_it(tmp_path, monkeypatch, capsys, envs
 def test_results_of_other_environments_stay(tmp_path, monkeypatch):
     """A second command into the same directory adds to what is there."""
     value = iter((1.0, 2.0, 3.0))
-    monkeypatch.setattr(
-        evaluate_all, "evaluate", lambda a, spec, *_: result(spec.name, a.name, [next(value)])
-    )
+    monkeypatch.setattr(evaluate_all, "evaluate", lambda a, spec, *_: made(a, spec, [next(value)]))
     rule, out = rule_file(tmp_path / "rule.safetensors"), tmp_path / "out"
     for envs in (("short",), ("sparse", "short")):
         run(monkeypatch, "--rule", rule, "--run-dir", out, "--envs", *envs)
@@ -125,7 +130,7 @@ def test_a_stopped_sweep_says_how_to_go_on_and_its_rule_had_the_atari_head(
 ):
     seen = []
 
-    def stopped(run_dir, algorithms, games, options, console):
+    def stopped(run_dir, algorithms, games, options, console, seed, save_agents):
         seen.extend((games[0].name, options.seeds, *(x.learner.heads(4) for x in algorithms)))
         raise Stopped
 

@@ -8,9 +8,10 @@ import pytest
 
 from lpg.runs.command import Stopped
 from metatest.algorithms import AlgorithmOptions, choose
-from metatest.evaluate import Budget, evaluate, kept_folder, make_task
+from metatest.evaluate import Budget, evaluate, make_task
 from metatest.family import TuningOptions
 from metatest.saved import Saved
+from metatest.taking_up import kept_folder
 from metatest.tasks import find_task
 from metatest.train_agent import train
 
@@ -96,5 +97,5 @@ def test_lives_of_other_options_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"steps \(240 -> 480\)"):
         kept_folder(tmp_path, one, SPEC, replace(BUDGET, steps=480))
     tuned = replace(OPTIONS, tuning=replace(OPTIONS.tuning, epsilon=0.5))
-    with pytest.raises(ValueError, match="made with other options: algorithm"):
+    with pytest.raises(ValueError, match=r"tuning.epsilon \(0.1 -> 0.5\)"):
         kept_folder(tmp_path, *choose(("impala[lag=1]",), tuned), SPEC, BUDGET)

@@ -53,7 +53,9 @@ def test_more_heads_than_have_names_are_told_by_a_colour_bar(drawn, tmp_path):
     assert traces.draw_traces({"_r": [traced("$e$", **members)], "b": []}, tmp_path / "x.png")
     panel, bar = drawn[0].axes
     assert panel.get_title() == "$e$, _r: stac: gamma" and bar.get_ylabel() == "head or quantile"
-    assert bar.get_ylim() == (0, 31) and len({tuple(line.get_color()) for line in panel.lines}) == 32
+    assert (
+        bar.get_ylim() == (0, 31) and len({tuple(line.get_color()) for line in panel.lines}) == 32
+    )
 
 
 def test_nothing_is_drawn_where_nothing_tunes_itself(drawn, tmp_path):
