@@ -139,7 +139,8 @@ def play(study: Study, algorithms: list[str]) -> None:
     arguments += ["--run-dir", str(study.run_dir), "--seeds", str(study.seeds)]
     arguments += ["--steps", str(study.steps), "--tuning.epsilon", str(study.epsilon)]
     arguments += ["--tuning.learning-rates", str(study.learning_rate)]
-    arguments += ["--learning-rates", str(study.a2c_rate), "--prediction-costs", "0.5"]
+    if "a2c" in algorithms:
+        arguments += ["--learning-rates", str(study.a2c_rate), "--prediction-costs", "0.5"]
     print(shlex.join(arguments))
     sys.argv = arguments
     cli.main()

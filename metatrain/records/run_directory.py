@@ -14,6 +14,7 @@ from lpg.runs.event_log import EventLog
 from lpg.runs.resume import forget_after, keep_options
 from metatrain.config import MetaTrainConfig
 from metatrain.config_file import upgraded
+from metatrain.records.scalars import scalars
 from metatrain.selection import Selection, exported
 
 # Fields that may differ when a run is taken up again: how long and in what manner, not what.
@@ -54,7 +55,7 @@ class RunDirectory:
             with (self.path / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(record) + "\n")
             if self._events is not None:
-                self._events.add(record["meta_step"], _scalars(record))
+                self._events.add(record["meta_step"], scalars(record, self.config))
         except OSError as error:
             raise RunDirectoryError(
                 f"Cannot write the log of {self.path} ({error.strerror}); make room and run the "
@@ -119,24 +120,3 @@ def write_rule(
     }
     published = config.rule.publish(jax.device_get(rule_params))
     save_rule(path, published, config.rule.published().architecture(), provenance)
-
-
-def _scalars(record: dict[str, Any]) -> list[tuple[str, float]]:
-    scalars = [(k, v) for k, v in record.items() if isinstance(v, (int, float))]
-    scalars += [(f"loss/{k}", v) for k, v in record["loss"].items()]
-    scalars += _of_environments(record["environments"], "")
-    if "validation" in record:
-        scalars.append(("validation/score", record["validation"]["score"]))
-        scalars += _of_environments(record["validation"]["environments"], "validation_")
-    return [(tag, float(v)) for tag, v in scalars if v is not None and tag != "meta_step"]
-
-
-def _of_environments(environments: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
-    scalars = []
-    for name, values in environments.items():
-        scalars += [
-            (f"{prefix}{field}/{name}", float(value))
-            for field, value in values.items()
-            if isinstance(value, (int, float))
-        ]
-    return scalars

@@ -151,7 +151,7 @@ def test_every_option_is_taken_or_refused_by_name(path, asked, tmp_path, monkeyp
         ("stac", "--envs short --learning-rates 1", "give --tuning.learning-rates"),
         ("stac", "--envs short --prediction-costs 1", "--prediction-costs; each has its own"),
         ("stac", "--atari pong --atari-options.gamma .9", "give --tuning.gamma"),
-        ("stac", "--atari pong --atari-options.learning-rates 1", "themselves --tuning.atari-rates"),
+        ("stac", "--atari pong --atari-options.learning-rates 1", "--tuning.atari-rates"),
         ("stac", "--atari pong --atari-options.settings.num-envs 2", "give --tuning.num-envs"),
         ("lpg", "--atari pong --atari-options.selection-frames 9", "so there is nothing to choose"),
         ("a2c", "--envs short --learning-rates 1 --prediction-costs 1 --selection-seeds 2",

@@ -160,6 +160,7 @@ def test_atari_runs_are_taken_up_with_what_matters_alone(tmp_path):
     replace(first, given=free).keep_options()  # raised, and in another manner
     for change, told in (
         ({"seed": 7}, r"seed \(0 -> 7\)"),
+        ({"algorithm": replace(a2c(), version={"rule": "b"})}, r"rule \(None -> b\)"),
         ({"given": replace(free, gamma=0.5)}, r"gamma \(0.995 -> 0.5\)"),
         ({"given": replace(free, frames=1999)}, "frames 2,000; it goes on with more but not with"),
     ):

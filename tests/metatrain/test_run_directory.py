@@ -10,14 +10,19 @@ import pytest
 from test_event_log import read_events
 from tiny import TINY
 
+from envs.suite import SUITE
 from lpg.files.storage import load_rule
 from metatrain.records.run_directory import RunDirectory, RunDirectoryError
+from metatrain.records.scalars import scalars
 from metatrain.selection import chosen, nothing_selected
 
 RECORD = {
     "meta_step": 3, "skipped": 1, "gradient_norm": None,
     "loss": {"total": 0.5, "policy_entropy": None},
-    "environments": {"short": {"return": 0.25, "late_return": None, "bandit": [0.5], "lives": 2}},
+    "environments": {
+        "short": {"return": 0.25, "late_return": None, "bandit": [0.5, *[0.0625] * 8], "lives": 2},
+        "sparse": {"return": None, "late_return": None, "bandit": [1 / 9] * 9, "lives": 0},
+    },
     "return": {"short": 0.25},
     "validation": {"score": 0.75, "environments": {"short": {"return": 1.5, "return_by_arm": [1]}}},
 }  # fmt: skip
@@ -64,11 +69,33 @@ def test_a_line_is_the_same_in_json_and_in_tensorboard_but_for_what_is_no_scalar
     assert [json.loads(line) for line in lines] == [RECORD, RECORD | {"meta_step": 4}]
     events = [e for e in read_events(tmp_path / "tensorboard") if e.summary.value]
     told = [(e.step, e.summary.value[0].tag, e.summary.value[0].simple_value) for e in events]
-    assert told[: len(told) // 2] == [
+    bandits = [x for x in told if x[1].startswith("bandit")]
+    assert [x for x in told[: len(told) // 2] if x not in bandits] == [
         (3, "skipped", 1.0), (3, "loss/total", 0.5), (3, "return/short", 0.25),
-        (3, "lives/short", 2.0), (3, "validation/score", 0.75), (3, "validation_return/short", 1.5),
+        (3, "lives/short", 2.0), (3, "lives/sparse", 0.0),
+        (3, "normalised_return/mean", 0.25), (3, "normalised_return/short", 0.25),
+        (3, "validation/score", 0.75), (3, "validation_return/short", 1.5),
     ]  # fmt: skip
+    rates = (20.0, 40.0, 80.0)
+    assert SUITE["short"].learning_rates == rates
+    tags = [f"lr_{rate:g}_alpha_y_{cost:g}" for rate in rates for cost in (0.1, 0.5, 1.0)]
+    assert [x[1] for x in bandits[:9]] == [f"bandit_short/{tag}" for tag in tags]
+    assert [x[2] for x in bandits[:9]] == [0.5, *[0.0625] * 8] and len(bandits) == 2 * 2 * 9
     assert {step for step, *_ in told[len(told) // 2 :]} == {4}
+
+
+def test_returns_of_all_environments_are_on_one_scale():
+    """Half way from a random policy to the best one in two of them; the third has finished none."""
+    halves = {}
+    for name in ("sparse", "short"):
+        low, high = SUITE[name].return_range
+        halves[name] = {"return": None, "late_return": (low + high) / 2, "bandit": [0.5] * 9}
+    none = {"return": None, "late_return": None, "bandit": [0.5] * 9}
+    record = RECORD | {"environments": halves | {"long_noisy": none}}
+    found = dict(scalars(record, TINY))
+    assert found["normalised_late_return/sparse"] == pytest.approx(0.5)
+    assert found["normalised_late_return/mean"] == pytest.approx(0.5)
+    assert not {"normalised_late_return/long_noisy", "normalised_return/mean"} & found.keys()
 
 
 def test_lines_beyond_the_checkpoint_are_forgotten_in_both_logs(tmp_path):
