@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from lpg.agents.make import make_agent
 from lpg.instance import for_parallel, num_states
@@ -113,10 +114,6 @@ def evaluate(
     own = partial(live, jax.random.fold_in(key, REPORT), saved=place("report"))
     own = partial(own, on_end=partial(on_end, task))
     curve = _sound(_of_arms(own, [chosen], budget.seeds), algorithm, spec)
-    chance = spec.random_return
-    if chance is None:
-        found = random_return(spec.env, spec.env_params, jax.random.fold_in(key, RANDOM))
-        chance = None if found is None else with_none(found)
     return Result.of(
         curve,
         steps_per_update,
@@ -126,10 +123,18 @@ def evaluate(
         **dict(zip(("learning_rate", "prediction_cost"), chosen, strict=True)),
         **settings._asdict(),
         **said,
-        random_return=chance,
+        random_return=_by_chance(spec, jax.random.fold_in(key, RANDOM)),
         reference_return=spec.reference_return,
         version=algorithm.version,
     )
+
+
+def _by_chance(spec: TaskSpec, key: Array) -> float | None:
+    """A random policy's return, measured where the task does not know it."""
+    if spec.random_return is not None:
+        return spec.random_return
+    found = random_return(spec.env, spec.env_params, key)
+    return None if found is None else with_none(found)
 
 
 def _sound(curve: Curve, algorithm: Algorithm, spec: TaskSpec) -> Curve:

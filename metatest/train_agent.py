@@ -172,7 +172,6 @@ def train(
     if saved is not None and (found := saved.finished()) is not None:
         on_progress(num_updates)
         return found
-    seeds = np.arange(len(learning_rate)) if seeds is None else seeds
     lives = _newborn(task, key, seeds, (learning_rate, prediction_cost, gamma))
     program = jax.jit(partial(run_updates, task), donate_argnums=0)
     trace = jax.jit(jax.vmap(task.learner.trace))
@@ -181,22 +180,28 @@ def train(
     on_progress(done)
     for length in list(_chunk_lengths(num_updates, num_points))[len(points) :]:
         lives, summary = program(lives, jnp.int32(length))
-        traced = jax.device_get(trace(lives.learner))
-        steps = length * task.steps_per_update
-        points.append(point(length, steps, jax.device_get(summary), traced))
+        told, traced = jax.device_get((summary, trace(lives.learner)))
+        points.append(point(length, length * task.steps_per_update, told, traced))
         on_progress(length)
         done += length
         if saved is not None:
             saved.add(done, points[-1], lives, done == num_updates)
     on_end(lives)
-    norms = jax.vmap(optax.global_norm)(lives.learner.agent.params)
-    curve = as_curve(points, ~np.isfinite(np.asarray(norms)))
+    curve = as_curve(points, _diverged(lives))
     if saved is not None:
         saved.finish(done, curve.diverged)
     return curve
 
 
-def _newborn(task: Task, key: Array, seeds: np.ndarray, hypers: tuple[Any, Any, float]) -> Life:
+def _diverged(lives: Life) -> Bool[np.ndarray, "N"]:
+    norms = jax.vmap(optax.global_norm)(lives.learner.agent.params)
+    return ~np.isfinite(np.asarray(norms))
+
+
+def _newborn(
+    task: Task, key: Array, seeds: np.ndarray | None, hypers: tuple[Any, Any, float]
+) -> Life:
+    seeds = np.arange(len(hypers[0])) if seeds is None else seeds
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(seeds))
     each = (jnp.broadcast_to(jnp.asarray(x, jnp.float32), seeds.shape) for x in hypers)
     return jax.jit(jax.vmap(partial(born, task)))(keys, Hypers(*each))

@@ -60,11 +60,16 @@ def evaluate_atari(
     film_first(ended, run)
     if save_agents:
         save_all(ended, run, chosen)
+    return _result(run, as_curve(lives), chosen, said)
+
+
+def _result(run: AtariRun, curve: Curve, chosen: Arm, said: dict[str, Any]) -> Result:
+    options, algorithm = run.options, run.algorithm
     return Result.of(
-        as_curve(lives),
-        options.steps_per_update(fresh),
+        curve,
+        options.steps_per_update(algorithm.learner.fresh),
         suite="atari",
-        env=game.name,
+        env=run.game.name,
         algorithm=algorithm.name,
         learning_rate=chosen[0],
         prediction_cost=chosen[1],
@@ -72,8 +77,8 @@ def evaluate_atari(
         gamma=options.gamma,
         reward_scale=1.0,
         **said,
-        random_return=game.random,
-        reference_return=game.human,
+        random_return=run.game.random,
+        reference_return=run.game.human,
         version=algorithm.version,
     )
 
