@@ -90,6 +90,11 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
         length = jax.random.randint(key, (), params.min_length, params.max_length + 1, jnp.int32)
         return dataclasses.replace(params, length=length, max_steps_in_episode=length)
 
+    def least_limit(self, params: DelayedChainParams) -> int:
+        """Steps between two time limits: there are none."""
+        del params
+        return np.iinfo(np.int32).max
+
     def action_mask(self, params: DelayedChainParams) -> Array:
         """bool [2]: both actions are valid."""
         del params
@@ -198,11 +203,12 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
     def state_space(self, params: DelayedChainParams) -> spaces.Dict:
         """The fields of `DelayedChainState`; as many steps as the longest chain has."""
         del params
+        bounds: Any = np.array([0, 2**32 - 1], np.uint32)
         fields = {
             "time": spaces.Discrete(self.max_length + 1),
             "correct_action": spaces.Discrete(2),
             "chose_correctly": spaces.Discrete(2),
-            "noise": spaces.Box(np.uint32(0), np.uint32(2**32 - 1), (), jnp.uint32),
+            "noise": spaces.Box(bounds[0], bounds[1], (), jnp.uint32),
         }
         return spaces.Dict(fields)
 

@@ -182,6 +182,10 @@ class GridWorld(environment.Environment[GridWorldState, GridWorldParams]):
         """New object cells, and which objects come back at this step."""
         raise NotImplementedError
 
+    def least_limit(self, params: GridWorldParams) -> int:
+        """Steps between two time limits, of all whose params are stacked."""
+        return int(np.min(params.max_steps_in_episode))
+
     def sample_params(self, key: Array, params: GridWorldParams) -> GridWorldParams:
         """One lifetime's instance."""
         raise NotImplementedError

@@ -140,6 +140,10 @@ class TwoColours(environment.Environment[TwoColoursState, TwoColoursParams]):
         """After 100 steps of an episode."""
         return state.time >= params.max_steps_in_episode
 
+    def least_limit(self, params: TwoColoursParams) -> int:
+        """Steps between two time limits."""
+        return int(params.max_steps_in_episode)
+
     def right_key(self, state: TwoColoursState, params: TwoColoursParams) -> Array:
         """Index of the key that pays more at the state's clock."""
         return (state.clock // params.swap_every) % 2

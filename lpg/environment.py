@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from lpg import instance
@@ -49,6 +50,18 @@ class Adapter:
     def is_truncated(self, state: Any, params: Any) -> Array:
         """The environment's own time limit."""
         return self.env.is_truncated(state, params)
+
+    def least_limit(self, params: Any) -> int:
+        """The environment's own word; else the limit in its `params`, where gymnax's own method
+        keeps to it and these are every life's; 1 where nobody knows."""
+        if hasattr(self.env, "least_limit"):
+            return int(self.env.least_limit(params))
+        from gymnax.environments.environment import Environment  # takes seconds
+
+        kept = getattr(type(self.env), "is_truncated", None) is Environment.is_truncated
+        if instance.has_instances(self.env) or not kept:
+            return 1
+        return int(np.min(params.max_steps_in_episode))
 
 
 def find(name: str, known: tuple[str, ...] = ()) -> tuple[Adapter, Any]:

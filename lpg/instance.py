@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 OPTIONAL = ("sample_params", "action_mask", "count_states", "num_states")
-OPTIONAL += ("carry_over", "for_parallel")
+OPTIONAL += ("carry_over", "for_parallel", "least_limit")
 
 
 def has_instances(env: Any) -> bool:
@@ -56,6 +56,13 @@ def for_parallel(env: Any, params: Any, num_envs: int) -> Any:
     `env.for_parallel(params, num_envs)`: what counts steps counts those of all of them."""
     adapt = getattr(env, "for_parallel", None)
     return params if adapt is None else adapt(params, num_envs)
+
+
+def least_limit(env: Any, params: Any) -> int:
+    """The least number of steps between two time limits, by `env.least_limit(params)` of params
+    that are at hand; 1 where it does not say."""
+    told = getattr(env, "least_limit", None)
+    return 1 if told is None else max(1, told(params))
 
 
 def observation_shape(env: Any, params: Any) -> tuple[int, ...]:

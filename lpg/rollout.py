@@ -107,12 +107,34 @@ def step_and_reset(
     )
 
 
-def final_value(value: Callable[[Array], Array], after: Step) -> Float[Array, "B"]:
-    """V of where the time limit cut an episode that the environment had not ended; else 0."""
-    cut = after.truncated & ~after.terminated
-    found = jax.lax.stop_gradient(value(after.last))
-    check_shape("value(observation)", found, cut.shape, "one for each environment")
-    return jnp.where(cut, found, 0.0)
+def _check_logits(logits: Array, num_envs: int, num_actions: int) -> None:
+    axes = "the batch, then one for each action"
+    check_shape("policy(observation)", logits, (num_envs, num_actions), axes)
+
+
+class Beyond(NamedTuple):
+    """How to go on beyond a time limit."""
+
+    value: Callable[[Array], Array]  # observations [n, *obs] to V [n]
+    spacing: int = 1  # least steps between two time limits of an environment (`least_limit`)
+
+
+def final_values(
+    beyond: Beyond, cut: Bool[Array, "T B"], last: Shaped[Array, "T B *obs"]
+) -> Float[Array, "T B"]:
+    """V of where a time limit `cut` an episode, else 0; `last` are observations before resets.
+
+    Limits lie far apart, so V is asked once for each stretch of steps that can hold but one.
+    """
+    num_steps, num_envs = cut.shape
+    width = max(n for n in range(1, num_steps + 1) if num_steps % n == 0 and n <= beyond.spacing)
+    stretches = cut.reshape((-1, width, num_envs))
+    step = jnp.argmax(stretches, axis=1) + width * jnp.arange(len(stretches))[:, None]
+    chosen = last[step, jnp.arange(num_envs)[None]]
+    value = beyond.value(chosen.reshape((-1, *last.shape[2:])))
+    check_shape("value(observation)", value, (step.size,), "one for each observation")
+    value = jnp.repeat(value.reshape(step.shape), width, axis=0)
+    return jax.lax.stop_gradient(jnp.where(cut, value, 0.0))
 
 
 def rollout(
@@ -122,7 +144,7 @@ def rollout(
     policy: Callable[[Array], Array],
     state: RolloutState,
     num_steps: int,
-    value: Callable[[Array], Array] | None = None,
+    beyond: Beyond | None = None,
 ) -> tuple[RolloutState, Trajectory, EpisodeSummary]:
     """`num_steps` steps of every environment; `policy` maps observations [B, ...] to logits [B, A].
 
@@ -130,35 +152,33 @@ def rollout(
     actions' uniforms [T, B] and one that splits into the [T, B] keys of the environments' steps.
 
     Args:
-        value: observations [B, ...] to V [B], for the trajectory's `final_value`. It is asked at
-            every step: cheaper than keeping observations that are hardly ever needed.
+        beyond: for the trajectory's `final_value`.
     """
     num_envs = state.episode_return.shape[0]
     key_actions, key_steps = jax.random.split(key)
     uniforms = jax.random.uniform(key_actions, (num_steps, num_envs), jnp.float32)
-    draws = _draws(env, key_steps, num_steps, num_envs)
     vmapped_step = jax.vmap(step_and_reset, in_axes=(None, 0, 0, 0, None))
 
     def step(carry: RolloutState, x: tuple[Array, Draws]) -> tuple[RolloutState, Any]:
         uniform, drawn = x
         logits = jax.lax.stop_gradient(policy(carry.observation))
-        one_each = "the batch, then one for each action"
-        check_shape("policy(observation)", logits, (num_envs, env.num_actions), one_each)
+        _check_logits(logits, num_envs, env.num_actions)
         action = sample_action(logits, uniform)
         log_prob = action_log_prob(logits, action)
         after = vmapped_step(env, drawn, carry.env_state, action, env_params)
         ends = after.terminated, after.truncated
-        done = after.terminated | after.truncated
-        total = carry.episode_return + after.reward
+        done, total = jnp.logical_or(*ends), carry.episode_return + after.reward
         carry_next = RolloutState(after.state, after.observation, jnp.where(done, 0.0, total))
-        finished = jnp.where(done, total, 0.0)
-        cut = None if value is None else final_value(value, after)
-        seen = Trajectory(carry.observation, action, after.reward, *ends, log_prob, cut)
-        return carry_next, (seen, finished)
+        seen = Trajectory(carry.observation, action, after.reward, *ends, log_prob)
+        last = None if beyond is None else after.last
+        return carry_next, (seen, jnp.where(done, total, 0.0), last)
 
-    final, (trajectory, finished) = jax.lax.scan(step, state, (uniforms, draws))
+    xs = uniforms, _draws(env, key_steps, num_steps, num_envs)
+    final, (trajectory, finished, last) = jax.lax.scan(step, state, xs)
     observation = jnp.concatenate([trajectory.observation, final.observation[None]])
     trajectory = trajectory._replace(observation=observation)
-    count = jnp.sum(trajectory.done.astype(jnp.float32))
-    summary = EpisodeSummary(jnp.sum(finished), count, jnp.sum(trajectory.reward))
-    return final, trajectory, summary
+    if beyond is not None:
+        cut = trajectory.truncated & ~trajectory.terminated
+        trajectory = trajectory._replace(final_value=final_values(beyond, cut, last))
+    sums = finished, trajectory.done.astype(jnp.float32), trajectory.reward
+    return final, trajectory, EpisodeSummary(*map(jnp.sum, sums))

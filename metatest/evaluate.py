@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from lpg.agents.make import make_agent
-from lpg.instance import for_parallel, num_states
+from lpg.instance import for_parallel, least_limit, num_states
 from lpg.random_play import random_return
 from lpg.runs.seed import refuse_seed
 from metatest.algorithms import Algorithm
@@ -180,6 +180,7 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
         num_steps=budget.num_steps,
         reward_scale=planned.settings.reward_scale,
         lag=algorithm.training.lag,
+        least_limit=least_limit(spec.env, spec.env_params),
     )
 
 

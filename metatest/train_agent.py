@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lpg.agent import Agent, Body, Condition
 from lpg.instance import action_mask, count_states, has_instances, sample_params
 from lpg.learner import Learner, LearnerState
-from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
+from lpg.rollout import Beyond, EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers, bootstraps
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState
@@ -35,6 +35,7 @@ class Task:
     num_steps: int = 20
     reward_scale: float = 1.0  # of the rewards that the learner reads, not of those reported
     lag: int = 0  # updates by which the acting parameters are old
+    least_limit: int = 1  # steps between two time limits
 
     @property
     def steps_per_update(self) -> int:
@@ -74,12 +75,16 @@ class Life(NamedTuple):
         """The task's agent in this life's world; of one life, as `policy`."""
         return Body(task.agent, self.action_mask)
 
-    def value(self, task: Task) -> Callable[[Array], Array] | None:
-        """Observations to V, where the learner goes on beyond time limits."""
+    def beyond(self, task: Task) -> Beyond | None:
+        """V, where the learner goes on beyond time limits."""
         if not bootstraps(task.learner):
             return None
         body = self.body(task)._replace(condition=task.learner.condition(self.learner))
-        return lambda seen: body.outputs(self.learner.agent.params, seen).value[..., 0]
+
+        def value(seen: Array) -> Array:
+            return body.outputs(self.learner.agent.params, seen).value[..., 0]
+
+        return Beyond(value, task.least_limit)
 
     def policy(self, task: Task) -> Callable[[Array], Array]:
         """Observations to logits, by the agent as it is or, with a lag, was."""
@@ -140,7 +145,7 @@ def act(task: Task, life: Life) -> tuple[Life, Trajectory, EpisodeSummary]:
         life.policy(task),
         life.rollout,
         task.num_steps,
-        life.value(task),
+        life.beyond(task),
     )
     trajectory = trajectory._replace(reward=trajectory.reward * task.reward_scale)
     return life._replace(key=key, rollout=state), trajectory, summary

@@ -6,7 +6,7 @@ to six cohorts.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from math import ceil
 from typing import Any
 
@@ -46,6 +46,7 @@ class Cohort:
     lifetimes_per_env: int
     first_index: int  # global index of the cohort's first lifetime
     reward_free_lives: int = 0  # of each environment, the last of its slots
+    least_limit: int = 1  # steps between two time limits
 
     def body(self, env_params: Any) -> Body:
         """The cohort's agent in one lifetime's world."""
@@ -126,9 +127,9 @@ def make_cohort(
     row = rows[0]
     refuse_unscored(row.name, base_params)
     rows = _scored(rows, env, base_params)
-    arms = [(lr, kl) for lr in row.learning_rates for kl in row.prediction_costs]
+    rates, costs = zip(*product(row.learning_rates, row.prediction_costs), strict=True)
     heads = rule.heads(env.num_actions), Heads(logits=0, value=1)
-    agent, critic = (_agent(rule, row, env, base_params, own) for own in heads)
+    agent, critic = (_agent(rule, row, env, base_params, x) for x in heads)
     return Cohort(
         names=tuple(r.name for r in rows),
         env=env,
@@ -137,17 +138,16 @@ def make_cohort(
         optimizer=make_optimizer(_optimizer_name(row)),
         critic=critic,
         # A table critic steps by itself (outer_objective.critic_step) and carries no moments.
-        critic_optimizer=(
-            optax.identity() if critic.sparse else optax.adam(config.critic_learning_rate)
-        ),
-        learning_rates=np.array([lr for lr, _ in arms], np.float32),
-        prediction_costs=np.array([kl for _, kl in arms], np.float32),
+        critic_optimizer=optax.identity() if critic.sparse else _adam(config),
+        learning_rates=np.array(rates, np.float32),
+        prediction_costs=np.array(costs, np.float32),
         lifetime_windows=np.array([_windows(config, row) for row in rows], np.int32),
         random_return=np.array([row.return_range[0] for row in rows], np.float32),
         best_return=np.array([row.return_range[1] for row in rows], np.float32),
         lifetimes_per_env=lifetimes_per_env,
         first_index=first_index,
         reward_free_lives=reward_free_lives,
+        least_limit=instance.least_limit(env, base_params),
     )
 
 
@@ -155,6 +155,10 @@ def _scored(rows: list[SuiteRow], env: Any, base_params: Any) -> list[SuiteRow]:
     """Rows that all say where their returns begin and end."""
     each = (jax.tree.map(lambda x, i=i: x[i], base_params) for i in range(len(rows)))
     return [with_returns(row, env, params) for row, params in zip(rows, each, strict=True)]
+
+
+def _adam(config: MetaTrainConfig) -> optax.GradientTransformation:
+    return optax.adam(config.critic_learning_rate)
 
 
 def _agent(rule: UpdateRule, row: SuiteRow, env: Any, base_params: Any, heads: Heads) -> Agent:

@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from lpg.instance import count_states, sample_params
-from lpg.rollout import EpisodeSummary, RolloutState, rollout, start
+from lpg.rollout import Beyond, EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState
@@ -46,10 +46,10 @@ def policy(cohort: Cohort, params: Any, env_params: Any) -> Callable[[Array], Ar
     return lambda observation: acting(observation).logits
 
 
-def critic_value(cohort: Cohort, params: Any) -> Callable[[Array], Array]:
-    """Observations to the critic's V, for `rollout`."""
-    acting = cohort.critic.acting(params)
-    return lambda observation: acting(observation)[..., 0]
+def beyond(cohort: Cohort, critic_params: Any) -> Beyond:
+    """The critic's V, for `rollout`."""
+    acting = cohort.critic.acting(critic_params)
+    return Beyond(lambda observation: acting(observation)[..., 0], cohort.least_limit)
 
 
 def birth(
@@ -88,9 +88,9 @@ def birth_with(
     params = cohort.agent.init(keys[3], num_states)
     critic_params = cohort.critic.init(keys[4], num_states)
     rollout_state = start(keys[5], cohort.env, env_params, config.num_envs)
-    act, value = policy(cohort, params, env_params), critic_value(cohort, critic_params)
+    act, further = policy(cohort, params, env_params), beyond(cohort, critic_params)
     rollout_state, trajectory, _ = rollout(
-        keys[6], cohort.env, env_params, act, rollout_state, config.num_steps, value
+        keys[6], cohort.env, env_params, act, rollout_state, config.num_steps, further
     )
     return LifetimeState(
         env_params=env_params,

@@ -19,7 +19,7 @@ from lpg.update import AgentState
 from metatrain.cohort import Cohort, map_joined
 from metatrain.config import MetaTrainConfig
 from metatrain.inner_update import Penalties, updated_agents
-from metatrain.lifetime import LifetimeState, critic_value, earned, policy
+from metatrain.lifetime import LifetimeState, beyond, earned, policy
 from metatrain.outer_objective import (
     Costs,
     CriticState,
@@ -133,9 +133,9 @@ def act(
 ) -> tuple[RolloutState, Trajectory, EpisodeSummary]:
     """A trajectory of one lifetime's agent; no gradient flows into it."""
     acting = policy(cohort, jax.lax.stop_gradient(agent.params), lifetime.env_params)
-    value = critic_value(cohort, critic.params)
+    further = beyond(cohort, critic.params)
     state, trajectory, summary = rollout(
-        key, cohort.env, lifetime.env_params, acting, state, config.num_steps, value
+        key, cohort.env, lifetime.env_params, acting, state, config.num_steps, further
     )
     # Nobody hears of the returns of a life that earns nothing.
     summary = jax.tree.map(lambda x: jnp.where(lifetime.earns, x, 0.0), summary)

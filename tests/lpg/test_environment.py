@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnax.environments import spaces
+from gymnax.environments import environment, spaces
 
+from envs.suite import make, stack
 from lpg import instance
 from lpg.environment import adapted, find
 from lpg.observation import as_numbers, one_array
@@ -116,6 +117,57 @@ def test_what_an_environment_says_of_itself_is_kept():
     made = adapted("mine", Instances(), jnp.int32(10))
     assert int(instance.sample_params(made, KEY, jnp.int32(10))) == 11
     np.testing.assert_array_equal(instance.action_mask(made, 10), [True, False])
+
+
+class Timed(environment.Environment):
+    """By gymnax's own time limit."""
+
+    num_actions = 2
+
+    @property
+    def default_params(self):
+        return environment.EnvParams(max_steps_in_episode=7)
+
+    def action_space(self, params):
+        return spaces.Discrete(2)
+
+    def reset_env(self, key, params):
+        return jnp.ones(3), environment.EnvState(time=jnp.int32(0))
+
+    def step_env(self, key, state, action, params):
+        state = environment.EnvState(time=state.time + 1)
+        return jnp.ones(3), state, jnp.float32(0), jnp.bool_(False), {}
+
+
+class TimedItself(Timed):
+    def is_truncated(self, state, params):
+        return state.time >= 3
+
+
+class TimedByLife(Timed):
+    def sample_params(self, key, params):
+        return params.replace(max_steps_in_episode=2)
+
+
+class TimedAndTelling(TimedItself):
+    def least_limit(self, params):
+        return 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"), [(Timed, 7), (TimedItself, 1), (TimedByLife, 1), (TimedAndTelling, 3)]
+)
+def test_time_limits_are_known_where_nothing_else_can_be(kind, steps):
+    made = adapted("mine", kind(), kind().default_params)
+    assert instance.least_limit(made, kind().default_params) == steps
+
+
+def test_the_published_worlds_tell_their_limits():
+    for name, steps in (("dense", 500), ("rand_sparse", 50), ("longer_horizon", 2000)):
+        assert instance.least_limit(*make(name)) == steps
+    env, stacked = stack(("dense", "long_horizon"))
+    assert instance.least_limit(env, stacked) == 500
+    assert instance.least_limit(*make("short")) > 10**9
 
 
 def wrong(method, returned):

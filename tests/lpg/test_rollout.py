@@ -9,7 +9,7 @@ import pytest
 from scipy import special, stats
 
 from envs.suite import make
-from lpg.rollout import RolloutState, Step, final_value, rollout, sample_action, start
+from lpg.rollout import Beyond, RolloutState, final_values, rollout, sample_action, start
 
 NUM_ENVS, NUM_STEPS = 3, 70
 MASKED = -1e9
@@ -49,13 +49,15 @@ CASES = {"rand_sparse": policy, "short_noisy": chain_policy}
 def play(name: str) -> tuple[Any, Any, list[Played]]:
     """Two rollouts, the second of which goes on where the first stopped."""
     env, params = make(name)
-    run = jax.jit(
-        lambda key, state: rollout(key, env, params, CASES[name], state, NUM_STEPS, value)
-    )
     state = start(jax.random.key(1), env, params, NUM_ENVS)
     played = []
-    for seed in (2, 3):
-        key = jax.random.key(seed)
+    for seed, spacing in ((2, 1), (3, 50)):  # limits as near as can be, and as they are
+        key, beyond = jax.random.key(seed), Beyond(value, spacing)
+        run = jax.jit(
+            lambda key, state, beyond=beyond: rollout(
+                key, env, params, CASES[name], state, NUM_STEPS, beyond
+            )
+        )
         played.append(Played(*run(key, state), first=state, key=key))
         state = played[-1].state
     return env, params, played
@@ -108,12 +110,54 @@ def test_final_value_is_of_where_a_time_limit_cut_and_of_nothing_else(game):
     assert cut.any() == (name == "rand_sparse")
 
 
+@pytest.mark.parametrize("spacing", [1, 2, 3, 5, 6, 1000])
+def test_a_value_is_asked_for_no_more_often_than_limits_can_come(spacing):
+    """Six steps of three environments, cut at most once in 2, 3 and 6 steps."""
+    cut = np.zeros((6, 3), bool)
+    cut[[0, 3], 0] = cut[5, 1] = True
+    cut[:, 2] = spacing == 1
+    if spacing > 3:
+        cut[3, 0] = False
+    last = np.arange(36.0, dtype=np.float32).reshape(6, 3, 2)
+    asked = []
+
+    def value(observation):
+        asked.append(observation.shape)
+        return observation[:, 0] + 0.5
+
+    found = final_values(Beyond(value, spacing), jnp.asarray(cut), jnp.asarray(last))
+    np.testing.assert_array_equal(found, np.where(cut, last[..., 0] + 0.5, 0.0))
+    width = {1: 1, 2: 2, 3: 3, 5: 3}.get(spacing, 6)
+    assert asked == [(3 * 6 // width, 2)]
+
+
 def test_what_the_environment_ended_at_its_limit_has_no_future():
-    nothing = jnp.zeros(4)
-    ends = jnp.array([True, False, True, False]), jnp.array([True, True, False, False])
-    after = Step(nothing, nothing, nothing, *ends, last=jnp.arange(4.0))
-    found = final_value(lambda observation: observation + 5.0, after)
-    np.testing.assert_array_equal(found, [0.0, 6.0, 0.0, 0.0])
+    """A world that ends in its third step, which is its limit as well."""
+
+    class Both:
+        num_actions = 2
+
+        def reset_env(self, key, params):
+            return jnp.ones(1), jnp.int32(0)
+
+        def step_env(self, key, state, action, params):
+            return jnp.ones(1), state + 1, jnp.float32(0), state + 1 == params, {}
+
+        def is_truncated(self, state, params):
+            return state >= 3
+
+    def found(end):
+        first = start(jax.random.key(0), Both(), end, 1)
+        beyond = Beyond(lambda observation: observation[:, 0] + 6.0)
+        policy = chain_policy_of_ones
+        return rollout(jax.random.key(1), Both(), end, policy, first, 4, beyond)[1].final_value
+
+    assert found(jnp.int32(3))[:, 0].tolist() == [0, 0, 0, 0]
+    assert found(jnp.int32(9))[:, 0].tolist() == [0, 0, 7, 0]
+
+
+def chain_policy_of_ones(observation):
+    return jnp.ones((len(observation), 2))
 
 
 def test_without_a_value_there_is_none():

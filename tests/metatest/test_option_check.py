@@ -72,7 +72,7 @@ def asked(monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "_refuse_other", lambda *arguments: None)
     monkeypatch.setattr(cli, "write_record", lambda *arguments: None)
     monkeypatch.setattr(cli, "write_report", lambda *arguments: None)
-    monkeypatch.setattr(cli, "as_table", lambda report: "")
+    monkeypatch.setattr(cli, "print_report", lambda *arguments: None)
     seen = []
 
     def on_envs(run_dir, algorithms, specs, budget, console, save_agents):
