@@ -47,7 +47,7 @@ def card(name: str) -> str | None:
 def summary(text: str) -> str:
     """A card's first sentence."""
     paragraphs = [p for p in text.split("\n\n") if p.strip() and not p.lstrip().startswith("#")]
-    return re.split(r"(?<=[.:])\s", " ".join(paragraphs[0].split()))[0] if paragraphs else ""
+    return re.split(r"(?<=\.)\s", " ".join(paragraphs[0].split()))[0] if paragraphs else ""
 
 
 def _listed() -> Table:

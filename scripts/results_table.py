@@ -85,7 +85,7 @@ def results_table(rule: str, rows: list[Row]) -> str:
     header = ["environment", f"`{rule}`"]
     for name in baselines:
         header += [name, "verdict"]
-    header += ["random return", "best return", "steps", "seeds", f"arms: `{rule}`", *baselines]
+    header += ["random", "best", "steps", "seeds", f"arms: `{rule}`", *baselines]
     return table(header, [_cells(row, baselines) for row in rows])
 
 

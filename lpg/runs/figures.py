@@ -16,6 +16,7 @@ from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from lpg.files.storage import write_atomically
 
@@ -35,7 +36,7 @@ STYLE: dict[Any, Any] = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
-LETTER = 0.1  # inches, of a title or legend; few are wider
+LETTER = 0.1  # inches, of a legend; few are wider
 HANDLE = 0.6  # inches before a legend's name
 MARGIN = 0.1  # inches
 
@@ -63,7 +64,13 @@ def panels(
 
 
 def _make_room(figure: Figure, rows: list[list[Axes]], height: float) -> None:
-    """Panels keep their height, whatever stands above and below them."""
+    """Panels keep their height, whatever stands above and below them; a panel's legend stands below
+    what is written along its axis."""
+    for axis in (axis for row in rows for axis in row):
+        if (own := axis.get_legend()) is not None:
+            written = axis.get_window_extent().y0 - axis.xaxis.get_tightbbox().y0  # type: ignore
+            below = ScaledTranslation(0.0, -written / figure.dpi, figure.dpi_scale_trans)
+            own.set_bbox_to_anchor((0.5, 0.0), axis.transAxes + below)
     beside = [
         max(axis.get_tightbbox().height - axis.get_window_extent().height for axis in row)  # type: ignore
         for row in rows
@@ -93,7 +100,7 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 def title(of: Axes | Figure, text: str) -> None:
     """Above a panel or a figure, in as many lines as its width asks for."""
     put = of.suptitle if isinstance(of, Figure) else of.set_title
-    put(fill(text, int(_width(of) / LETTER)))
+    put(fill(text, int(1.2 * _width(of) / LETTER)))  # there is room beside a panel
 
 
 def legend(of: Axes | Figure, entries: dict[str, Artist]) -> None:
@@ -104,14 +111,8 @@ def legend(of: Axes | Figure, entries: dict[str, Artist]) -> None:
     names = [fill(name, int((width - HANDLE) / LETTER)) for name in entries]
     longest = max(len(line) for name in names for line in name.split("\n"))
     columns = max(1, int(width / (longest * LETTER + HANDLE)))
-    place: dict[str, Any] = {"loc": "outside lower center"}
-    if isinstance(of, Axes):
-        # Its upper edge at the panel's lower one, below what is written along that.
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 4}
-    blank = [""] * len(names)  # a name that begins with an underscore would be left out
-    shown = of.legend(list(entries.values()), blank, ncols=min(columns, len(names)), **place)
-    for text, name in zip(shown.get_texts(), names, strict=True):
-        text.set_text(name)
+    place = "outside lower center" if isinstance(of, Figure) else "upper center"
+    of.legend(list(entries.values()), names, ncols=min(columns, len(names)), loc=place)
 
 
 def _width(of: Axes | Figure) -> float:

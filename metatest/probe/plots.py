@@ -92,9 +92,10 @@ def draw_targets(probe: Probe, path: Path) -> None:
     """pi_hat and y_hat against one input at a time; a rule without y fills the first row only."""
     found = probe.responses
     count = 9 if len(found.own_y) else 3
-    with figures.panels(path, count, 3, (4.7, 3.9)) as (figure, axes):
+    with figures.panels(path, count, 3, (5.0, 3.0)) as (figure, axes):
         _draw_lines(axes[0], REWARDS, found.reward, ENDS)
         axes[0].set(xlabel="reward of the step", ylabel="pi_hat", title="pi_hat and reward")
+        axes[0].set_xticks((-1, -0.5, 0, 0.5, 1))
         rewards = ("reward -1", "reward 0", "reward 1")
         _draw_lines(axes[1], probe.drift.p, found.probability, rewards)
         axes[1].set(xlabel="pi(a|s) of the step", ylabel="pi_hat", title="pi_hat and pi")

@@ -26,6 +26,6 @@ def test_the_list_is_whole_in_eighty_columns_and_a_line_a_rule_in_a_pipe(monkeyp
 
 
 def test_summary_is_a_cards_first_sentence():
-    assert rules_cli.summary("# name\n\nA rule of .5\nnats. It is more.\n\nMore.") == (
-        "A rule of .5 nats."
+    assert rules_cli.summary("# name\n\nA rule: of .5\nnats. It is more.\n\nMore.") == (
+        "A rule: of .5 nats."
     )
