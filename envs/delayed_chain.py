@@ -203,12 +203,11 @@ class DelayedChain(environment.Environment[DelayedChainState, DelayedChainParams
     def state_space(self, params: DelayedChainParams) -> spaces.Dict:
         """The fields of `DelayedChainState`; as many steps as the longest chain has."""
         del params
-        bounds: Any = np.array([0, 2**32 - 1], np.uint32)
         fields = {
             "time": spaces.Discrete(self.max_length + 1),
             "correct_action": spaces.Discrete(2),
             "chose_correctly": spaces.Discrete(2),
-            "noise": spaces.Box(bounds[0], bounds[1], (), jnp.uint32),
+            "noise": spaces.Box(jnp.uint32(0), jnp.uint32(2**32 - 1), (), jnp.uint32),
         }
         return spaces.Dict(fields)
 

@@ -107,11 +107,6 @@ def step_and_reset(
     )
 
 
-def _check_logits(logits: Array, num_envs: int, num_actions: int) -> None:
-    axes = "the batch, then one for each action"
-    check_shape("policy(observation)", logits, (num_envs, num_actions), axes)
-
-
 class Beyond(NamedTuple):
     """How to go on beyond a time limit."""
 
@@ -135,6 +130,15 @@ def final_values(
     check_shape("value(observation)", value, (step.size,), "one for each observation")
     value = jnp.repeat(value.reshape(step.shape), width, axis=0)
     return jax.lax.stop_gradient(jnp.where(cut, value, 0.0))
+
+
+def _logits(
+    policy: Callable[[Array], Array], observation: Shaped[Array, "B *obs"], num_actions: int
+) -> Float[Array, "B A"]:
+    logits = jax.lax.stop_gradient(policy(observation))
+    one_each = "the batch, then one for each action"
+    check_shape("policy(observation)", logits, (len(observation), num_actions), one_each)
+    return logits
 
 
 def rollout(
@@ -161,8 +165,7 @@ def rollout(
 
     def step(carry: RolloutState, x: tuple[Array, Draws]) -> tuple[RolloutState, Any]:
         uniform, drawn = x
-        logits = jax.lax.stop_gradient(policy(carry.observation))
-        _check_logits(logits, num_envs, env.num_actions)
+        logits = _logits(policy, carry.observation, env.num_actions)
         action = sample_action(logits, uniform)
         log_prob = action_log_prob(logits, action)
         after = vmapped_step(env, drawn, carry.env_state, action, env_params)

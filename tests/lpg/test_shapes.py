@@ -153,6 +153,21 @@ def test_rule_inputs_of_trajectories_that_are_not_time_first_or_have_no_batch():
         )
 
 
+@pytest.mark.parametrize(
+    ("mistake", "seen"), [(batch_first, f"[{B}, {T + 1}, 1]"), (unbatched, f"[{T + 1}, 1]")]
+)
+def test_off_policy_inputs_of_auxiliary_heads(mistake, seen):
+    outputs = outputs_of(STACX())
+    first, second = outputs.auxiliary
+    wrong = outputs._replace(auxiliary=(first, second._replace(value=mistake(second.value))))
+    says(
+        lambda: off_policy_inputs(wrong, online.trajectory(), GAMMA),
+        "outputs.value",
+        seen,
+        f"[{T + 1}, {B}, v]",
+    )
+
+
 def test_a_trajectory_without_the_bootstraps_row():
     outputs = jax.tree.map(lambda x: x[:-1], outputs_of(SMALL))
     says(
