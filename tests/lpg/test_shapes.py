@@ -11,7 +11,7 @@ import lpg
 from envs.suite import make
 from lpg.agent import Body
 from lpg.learner import FrozenRule
-from lpg.rollout import rollout, start
+from lpg.rollout import Beyond, rollout, start
 from lpg.rule import off_policy_inputs
 from lpg.rules.a2c import A2C
 from lpg.rules.drmg import DrMG
@@ -250,18 +250,19 @@ def test_policies_that_do_not_put_out_logits_of_each_environment(logits, seen):
     )
 
 
-def test_a_value_that_is_not_one_number_an_environment():
+def test_a_value_that_is_not_one_number_an_observation():
     env, params = make("sparse")
     state = zeros(jax.eval_shape(lambda: start(jax.random.key(0), env, params, B)))
 
     def policy(observation):
         return jnp.zeros((len(observation), env.num_actions))
 
+    beyond = Beyond(lambda observation: observation[:, None])
     says(
-        lambda: rollout(jax.random.key(1), env, params, policy, state, T, lambda x: x[:, None]),
+        lambda: rollout(jax.random.key(1), env, params, policy, state, T, beyond),
         "value(observation)",
-        f"[{B}, 1]",
-        f"[{B}]",
+        f"[{T * B}, 1]",
+        f"[{T * B}]",
     )
 
 
