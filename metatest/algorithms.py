@@ -84,7 +84,7 @@ def _choose(name: str, options: AlgorithmOptions, taken: set[str]) -> Algorithm:
     file = _file(name)
     learner = learned(name, file, options.baseline_head, options.precision)
     kind = str(file.architecture.get("rule"))
-    own = _named(name, kind.rpartition(":")[2].lower(), taken)
+    own = _named(kind.rpartition(":")[2].lower(), _other_name(name), taken)
     return Algorithm(own, learner, version=_version(file, kind, options), file=file)
 
 
@@ -111,7 +111,7 @@ def _own(name: str, taken: set[str]) -> Algorithm:
             f"{name} is no lpg.learner.Learner and no lpg.rule.UpdateRule: it lacks some of their "
             "methods."
         )
-    own = _named(name, name.partition(":")[2].lower(), taken)
+    own = _named(name.partition(":")[2].lower(), name, taken)
     return Algorithm(own, made, ACTOR_CRITIC, version)
 
 
@@ -126,12 +126,16 @@ def learned(name: str, file: RuleFile, baseline_head: bool, precision: Precision
     return FrozenRule(rule, params)
 
 
-def _named(name: str, kind: str, taken: set[str]) -> str:
-    """A rule's kind, or its run directory or name where that is taken."""
+def _named(kind: str, other: str, taken: set[str]) -> str:
+    """The kind, or the other name where that is taken."""
+    wanted = [kind, other, *(f"{other}-{i}" for i in range(2, len(taken) + 3))]
+    return next(name for name in wanted if name not in taken)
+
+
+def _other_name(name: str) -> str:
+    """A file is called as its run directory, a shipped rule by its name."""
     path = Path(name)
-    wanted = [kind, path.resolve().parent.name if path.suffix else name]
-    wanted += [f"{wanted[1]}-{i}" for i in range(2, len(taken) + 3)]
-    return next(n for n in wanted if n not in taken)
+    return path.resolve().parent.name if path.suffix else name
 
 
 def _file(name: str) -> RuleFile:

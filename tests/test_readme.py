@@ -29,6 +29,16 @@ from gymnax.environments.classic_control.cartpole import CartPole as MyEnv
 """
 
 
+RULES = """
+from lpg.learner import FrozenRule
+from lpg.rules.a2c import A2C as MyRule
+
+
+def MyLearner():
+    return FrozenRule(MyRule(), ())
+"""
+
+
 class Parsed(BaseException):
     """Raised in place of what a command would do; nothing in the commands catches it."""
 
@@ -41,6 +51,7 @@ def files_that_commands_name(tmp_path, monkeypatch):
     (tmp_path / "runs" / "mine" / "config.json").write_text(config)
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "worlds.py").write_text(WORLDS)
+    (tmp_path / "my_package" / "rules.py").write_text(RULES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_package", raising=False)

@@ -1,15 +1,18 @@
-"""Meta-train on an environment of your own, beside published ones."""
+"""An environment of one's own in meta-training, beside published ones, and in meta-testing:
 
-from dataclasses import replace
+    cd scripts/examples
+    metatrain --preset quick --envs short long own_environment:Corridor --lifetimes 60 \\
+        --meta-steps 200 --run-dir runs/corridor
+    metatest --rule runs/corridor/rule.safetensors --baselines a2c \\
+        --envs own_environment:Corridor --run-dir runs/corridor-test
+"""
+
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from envs.suite import SuiteRow
-from metatrain.cohort import build_cohorts, make_cohort
-from metatrain.engine import Engine
-from metatrain.presets import PRESETS
 
 
 class Params(NamedTuple):
@@ -21,6 +24,20 @@ class Corridor:
     """Walk right to the end of a corridor for +1 before time is up; every life its own length."""
 
     num_actions, default_params = 2, Params(jnp.int32(8), jnp.int32(40))
+
+    # Optional: without it agent and arms go by what is observed, and returns by random play.
+    suite_row = SuiteRow(
+        name="corridor",
+        family="user",
+        spec=None,
+        agent="D(16)",
+        optimizer="adam",
+        learning_rates=(1e-3, 5e-3),
+        prediction_costs=(0.1, 0.5, 1.0),
+        lifetime_steps=1_000_000,
+        random_return=0.6,
+        best_return=1.0,
+    )
 
     def sample_params(self, key, params):
         """Optional: the instance of one lifetime."""
@@ -36,24 +53,3 @@ class Corridor:
 
     def is_truncated(self, state, params):
         return state[1] >= params.max_steps_in_episode
-
-
-row = SuiteRow(
-    name="corridor", family="user", spec=None, agent="D(16)", optimizer="adam",
-    learning_rates=(1e-3, 5e-3), prediction_costs=(0.1, 0.5, 1.0), lifetime_steps=1_000_000,
-    random_return=0.6, best_return=1.0,
-)  # fmt: skip
-config = replace(PRESETS["quick"], lifetimes=16 * len(PRESETS["quick"].envs))
-published = build_cohorts(config.rule, config)
-env = Corridor()
-stacked = jax.tree.map(lambda x: jnp.asarray(x)[None], env.default_params)  # one row of params each
-mine = make_cohort(
-    config.rule, config, [row], env, stacked, 16, first_index=config.lifetimes,
-)  # fmt: skip
-engine = Engine(config.rule, config, (*published, mine))
-state = engine.init(jax.random.key(0))
-for _ in range(5):
-    state, metrics = engine.run(state, 40)  # 40 meta-steps; state.rule_params is eta
-    corridor = metrics.environments[-1]
-    mean_return = float(corridor.return_sum[0] / corridor.episodes[0])
-    print(f"meta-step {int(state.meta_step)}: corridor's mean return {mean_return:.2f}")

@@ -1,6 +1,8 @@
 """Environments and rules of the user's own by import path, from command line to rule file."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -16,9 +18,12 @@ from lpg.rules.own import OwnRule
 from metatest.algorithms import AlgorithmOptions, choose
 from metatrain.cli import main, parse
 from metatrain.cohort import build_cohorts
+from metatrain.engine import Engine
 from metatrain.environments import own_rows
+from metatrain.presets import PRESETS, with_rule
 
 ME = __name__
+EXAMPLES = Path(__file__).parents[2] / "scripts" / "examples"
 
 
 class Corridor(environment.Environment):
@@ -163,13 +168,31 @@ def test_a_rule_of_ones_own_is_discovered_in_ones_own_world(tmp_path):
     ours, by_name = choose(
         (str(run_dir / "rule_last.safetensors"), f"{ME}:Mine"), AlgorithmOptions()
     )
-    assert (ours.name, by_name.name) == ("mine", "mine")
+    assert (ours.name, by_name.name) == ("mine", f"{ME}:Mine")
     np.testing.assert_array_equal(ours.learner.rule_params[0].scale, eta.scale)
     assert float(by_name.learner.rule_params[0].scale[0]) == np.float32(0.1)
     start = ["--init-rule", str(run_dir), "--run-dir", str(tmp_path / "on")]
     main([*arguments, *start])
     (after,) = lpg.load(str(tmp_path / "on" / "rule_last.safetensors")).params
     assert float(after.scale[0]) != float(eta.scale[0])
+
+
+def test_the_examples_are_what_they_say(monkeypatch):
+    """One meta-step of the example's rule in the example's world moves all that it can learn."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    names = ("own_environment:Corridor",)
+    sizes = {"lifetimes": 2, "num_envs": 4, "num_steps": 5, "num_updates": 2}
+    config = replace(PRESETS["quick"], envs=names, rows=own_rows(names), **sizes)
+    config = replace(with_rule(config, "own_rule:TwoDiscounts"), validate_every=10)
+    engine = Engine(config.rule, config)
+    (cohort,) = engine.cohorts
+    assert (cohort.random_return[0], cohort.best_return[0]) == (np.float32(0.6), 1.0)
+    state = engine.init(jax.random.key(0))
+    before = jax.device_get(state.rule_params)
+    after, metrics = engine.run(state, 1)
+    assert float(metrics.meta_steps) == 1
+    moved = jax.tree.map(lambda a, b: (np.asarray(a) != b).all(), after.rule_params, before)
+    assert all(jax.tree.leaves(moved))
 
 
 def test_what_is_no_rule_is_refused():
