@@ -14,6 +14,7 @@ from lpg import __version__
 from lpg.precision import Precision
 from lpg.runs.checkpoint import CheckpointError
 from lpg.runs.command import Stopped, enable_compilation_cache, fail
+from lpg.runs.owner import owned
 from metatest.algorithms import Algorithm, AlgorithmOptions, choose
 from metatest.atari.env import check_installed
 from metatest.atari.games import resolve
@@ -128,7 +129,9 @@ def main() -> None:
         sys.exit(fail("metatest", error, 2))
     enable_compilation_cache()
     try:
-        sound = _run(command, arguments, asked, budget)
+        command.run_dir.mkdir(parents=True, exist_ok=True)
+        with owned(command.run_dir):
+            sound = _run(command, arguments, asked, budget)
     except Stopped:
         Console().print("Saved; run the same command to go on.")
         return
@@ -146,7 +149,6 @@ def main() -> None:
 def _run(command: Command, arguments: list[str], asked: Asked, budget: Budget) -> bool:
     """Whether everything that was asked for has a result."""
     console, run_dir = Console(), command.run_dir
-    run_dir.mkdir(parents=True, exist_ok=True)
     _refuse_other(command, asked, budget)  # before anything is written over
     (run_dir / "results.jsonl").touch()
     forget_failures(run_dir)

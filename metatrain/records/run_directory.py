@@ -11,6 +11,7 @@ from lpg.files.storage import save_rule, write_atomically
 from lpg.rule import RuleParams
 from lpg.rules.own import OwnRule
 from lpg.runs.event_log import EventLog
+from lpg.runs.owner import Owner
 from lpg.runs.resume import forget_after, keep_options
 from metatrain.config import MetaTrainConfig
 from metatrain.config_file import upgraded
@@ -35,6 +36,7 @@ class RunDirectory:
         self._events: EventLog | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
+            self._owner = Owner(path)
             keep_options(path / "config.json", config.as_json(), FREE_FIELDS, upgraded)
         except ValueError as error:
             raise RunDirectoryError(str(error)) from error
@@ -96,9 +98,10 @@ class RunDirectory:
             ) from error
 
     def close(self) -> None:
-        """Close TensorBoard's file."""
+        """Close TensorBoard's file, and let other processes write here."""
         if self._events is not None:
             self._events.close()
+        self._owner.release()
 
 
 def write_rule(

@@ -79,9 +79,9 @@ class Tape(NamedTuple):
     trajectories: Trajectory  # leading axis: update
 
 
-def play(key, env, env_params, policy, state, num_steps):
+def play(key, env, env_params, policy, state, num_steps, beyond):
     """`rollout` with nothing left to chance or to eta."""
-    del key, env, env_params, policy, num_steps
+    del key, env, env_params, policy, num_steps, beyond
     tape = state.env_state
     trajectory = jax.tree.map(lambda x: x[tape.position], tape.trajectories)
     moved = state._replace(env_state=tape._replace(position=tape.position + 1))
@@ -96,7 +96,7 @@ def trajectories(rng, shape, tabular):
         if tabular
         else rng.normal(size=(*shape, T + 1, B, FEATURES))
     )
-    return Trajectory(
+    drawn = Trajectory(
         observation=observation,
         action=rng.integers(0, ACTIONS - 1, (*shape, T, B)).astype(np.int32),
         reward=rng.normal(size=(*shape, T, B)),
@@ -104,6 +104,7 @@ def trajectories(rng, shape, tabular):
         truncated=rng.random((*shape, T, B)) < 0.05,
         behaviour_log_prob=np.full((*shape, T, B), -np.log(ACTIONS)),
     )
+    return drawn._replace(final_value=np.where(drawn.truncated & ~drawn.terminated, 0.7, 0.0))
 
 
 def random_like(rng, tree, scale):
