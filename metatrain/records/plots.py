@@ -97,7 +97,7 @@ def draw_bandit(records: list[dict[str, Any]], arms: Arms, path: Path) -> None:
             colours = axis.pcolormesh(edges, places, shown, vmin=0, vmax=most, rasterized=True)
             axis.set_yticks(range(len(shown)), arms[name], fontsize=7)
             figures.title(axis, name)
-        figure.colorbar(colours, ax=axes, label="probability of the arm")
+        figure.colorbar(colours, ax=axes, label="probability of the arm", aspect=40)
         figure.supxlabel("meta-step", fontsize=9)
         figure.supylabel("arm: learning rate, α_y", fontsize=9)
 

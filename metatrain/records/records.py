@@ -1,5 +1,6 @@
 """What a run leaves on disk and takes up again; process 0 reads and writes for all of them."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from metatrain.initial_rule import InitialRule
 from metatrain.records.plots import Arms, draw_all
 from metatrain.records.run_directory import RunDirectory
 
+DRAWING = 0.05  # of a run's time, at most; the last checkpoint's curves come on top
+
 
 class Records:
     """A run's checkpoints, log, curves and rule files, from any number of processes."""
@@ -23,6 +26,8 @@ class Records:
         opened = on_first(lambda: (RunDirectory(run_dir, config), Checkpoints(run_dir)))
         self._disk: Any = opened  # None in processes other than the first
         self._arms: Arms = {}
+        self._drawn = -1  # the meta-step that curves have come to
+        self._draw_after = 0.0  # on the monotonic clock
 
     def start(
         self, engine: Engine, initial: InitialRule | None
@@ -53,21 +58,33 @@ class Records:
         on_first(lambda: self._disk[0].log(record))
 
     def save(self, meta_step: int, state: EngineState) -> None:
-        """A checkpoint, the rule and the curves."""
+        """A checkpoint, the rule and, where they were not just drawn, the curves."""
         whole = on_host(state)
 
         def write() -> None:
             directory, checkpoints = self._disk
             checkpoints.save(meta_step, whole)
             directory.save_rules(whole.selection, whole.rule_params, meta_step)
-            draw_all(directory.path, self._arms)
+            if time.monotonic() >= self._draw_after:
+                self._draw(meta_step)
 
         on_first(write)
 
+    def _draw(self, meta_step: int) -> None:
+        began = time.monotonic()
+        draw_all(self._disk[0].path, self._arms)
+        self._drawn, self._draw_after = meta_step, began + (time.monotonic() - began) / DRAWING
+
     def export_rule(self, meta_step: int, state: EngineState) -> None:
-        """The rule files, and the rule as a program of StableHLO."""
+        """The rule as a program of StableHLO, and the curves to their end."""
         selection, last = on_host((state.selection, state.rule_params))
-        on_first(lambda: self._disk[0].export_rule(selection, last, meta_step))
+
+        def write() -> None:
+            self._disk[0].export_rule(selection, last, meta_step)
+            if self._drawn < meta_step:
+                self._draw(meta_step)
+
+        on_first(write)
 
     def close(self) -> None:
         """Of no effect on what was written."""
