@@ -13,7 +13,7 @@ from metatrain.devices.processes import from_first, on_first, on_host
 from metatrain.engine import Engine, EngineState
 from metatrain.initial_rule import InitialRule
 from metatrain.records.plots import Arms, draw_all
-from metatrain.records.run_directory import RunDirectory
+from metatrain.records.run_directory import RunDirectory, RunDirectoryError
 
 DRAWING = 0.05  # of a run's time, at most; the last checkpoint's curves come on top
 
@@ -71,8 +71,14 @@ class Records:
         on_first(write)
 
     def _draw(self, meta_step: int) -> None:
-        began = time.monotonic()
-        draw_all(self._disk[0].path, self._arms)
+        began, path = time.monotonic(), self._disk[0].path
+        try:
+            draw_all(path, self._arms)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"Cannot write the curves of {path} ({error.strerror}); make room and run the same "
+                "command again, it resumes from the newest checkpoint."
+            ) from error
         self._drawn, self._draw_after = meta_step, began + (time.monotonic() - began) / DRAWING
 
     def export_rule(self, meta_step: int, state: EngineState) -> None:
