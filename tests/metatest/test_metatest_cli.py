@@ -9,6 +9,7 @@ import pytest
 
 from lpg.files.storage import save_rule
 from lpg.rules.lpg import LPG
+from metatest.agents import agent_file, load
 from metatest.cli import SUBCOMMANDS, main
 
 RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)
@@ -31,6 +32,7 @@ def test_writes_results_and_curves(rule_file, tmp_path, monkeypatch, capsys):
     run(
         monkeypatch, "--rule", rule_file, "--envs", "short", "--seeds", 2, "--steps", 480,
         "--num-envs", 4, "--run-dir", out, "--baselines", "a2c",
+        "--save-agents",
     )  # fmt: skip
     results = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [(r["env"], r["algorithm"]) for r in results] == [("short", "lpg"), ("short", "a2c")]
@@ -46,6 +48,13 @@ def test_writes_results_and_curves(rule_file, tmp_path, monkeypatch, capsys):
     assert numbers["verdicts"][0][found["verdict"]] == 1
     shown = capsys.readouterr().out
     assert "a2c" in shown and "480" in shown
+    for result in results:
+        trained = load(agent_file(out, "short", result["algorithm"], seed=1))
+        about = trained.about
+        assert about["learning_rate"] == pytest.approx(result["learning_rate"])
+        assert (about["steps"], about["num_envs"], about["seed"]) == (480, 4, 1)
+        assert about["version"] == result["version"]
+    assert {path.name for path in (out / "videos").iterdir()} == {"short-lpg.gif", "short-a2c.gif"}
 
 
 @pytest.mark.parametrize(
