@@ -63,7 +63,7 @@ def test_writes_results_and_curves(rule_file, tmp_path, monkeypatch, capsys):
         ({"--rule": "no-such-rule"}, "No rule named 'no-such-rule'"),
         ({"--rule": "nowhere/rule.safetensors"}, "Cannot read the rule file"),
         ({"--envs": "Pong"}, "Unknown environment 'Pong'"),
-        ({"--baselines": "ppo"}, "Unknown algorithm 'ppo'"),
+        ({"--baselines": "sarsa"}, "Unknown algorithm 'sarsa'"),
         ({"--seeds": "0"}, "seeds must be at least 1"),
         ({"--steps": "1279"}, "1,279 steps are less than one update of lpg on short"),
     ],
