@@ -118,7 +118,7 @@ class Engine:
             in_specs=(SPECS, REPLICATED),
             out_specs=(SPECS, REPLICATED),
         )
-        self.init = jax.jit(init, compiler_options=compiler_options(self.platform))
+        self.init = jax.jit(init)
         # What `program` is compiled from, or lowered for platforms that are not here.
         self.jitted = jax.jit(run, donate_argnums=0)
         self._choose = jax.jit(chosen, out_shardings=NamedSharding(self.mesh, REPLICATED))
