@@ -12,6 +12,7 @@ from tiny import TINY
 
 from envs.suite import SUITE
 from lpg.files.storage import load_rule
+from lpg.runs import owner
 from metatrain.records.run_directory import RunDirectory, RunDirectoryError
 from metatrain.records.scalars import scalars
 from metatrain.selection import chosen, nothing_selected
@@ -129,4 +130,4 @@ def test_what_cannot_be_written_is_one_sentence_and_leaves_nothing_behind(tmp_pa
             act()
         assert "\n" not in str(caught.value)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"config.json", "rule.safetensors", "metrics.jsonl"}
+    assert names == {"config.json", "rule.safetensors", "metrics.jsonl", owner.NAME}
