@@ -168,6 +168,7 @@ def test_what_no_algorithm_takes_is_refused(names, arguments, told, tmp_path, mo
     first, *others = (kinds.get(name, name) for name in names.split())
     baselines = ["--baselines", *others] if others else []
     monkeypatch.setattr(cli, "check_installed", lambda: None)
+    monkeypatch.setattr(cli, "_run", lambda *arguments: True)  # what is not refused is not lived
     words = ["--rule", first, *baselines, *arguments.split(), "--run-dir", tmp_path / "out"]
     code, error = refused(monkeypatch, capsys, *words)
     assert code == 2 and told in error and not (tmp_path / "out").exists()
