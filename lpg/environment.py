@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 from lpg import instance
-from lpg.observation import one_array
+from lpg.observation import highest, one_array
 from lpg.own import imported, is_import_path
 
 NEEDED = ("default_params", "num_actions", "reset_env", "step_env", "is_truncated")
@@ -28,7 +28,10 @@ class Adapter:
     def __init__(self, env: Any, params: Any):
         self.env = env
         self.num_actions: int = int(env.num_actions)
-        self.num_states: int = num_states(env, params)
+        space = observation_space(env, params)
+        self.num_states: int = num_states(env, space)
+        # Boards of bytes that are 0 or 1 are near one already.
+        self._byte = 255 if highest(space) > 1 else 1
 
     def __getattr__(self, name: str) -> Any:
         if name in instance.OPTIONAL:
@@ -38,14 +41,14 @@ class Adapter:
     def reset_env(self, key: Array, params: Any) -> tuple[Array, Any]:
         """The environment's own reset."""
         observation, state = self.env.reset_env(key, params)
-        return one_array(observation), state
+        return one_array(observation, self._byte), state
 
     def step_env(
         self, key: Array, state: Any, action: Array, params: Any
     ) -> tuple[Array, Any, Any, Any, Any]:
         """The environment's own step, without autoreset."""
         observation, state, reward, terminated, info = self.env.step_env(key, state, action, params)
-        return one_array(observation), state, reward, terminated, info
+        return one_array(observation, self._byte), state, reward, terminated, info
 
     def is_truncated(self, state: Any, params: Any) -> Array:
         """The environment's own time limit."""
@@ -96,20 +99,22 @@ def adapted(name: str, env: Any, params: Any) -> Adapter:
     return Adapter(env, params)
 
 
-def num_states(env: Any, params: Any) -> int:
+def observation_space(env: Any, params: Any) -> Any:
+    """The environment's own; None where it has none."""
+    space = getattr(env, "observation_space", None)
+    try:
+        return None if space is None else space(params)
+    except NotImplementedError:  # gymnax's base class
+        return None
+
+
+def num_states(env: Any, space: Any) -> int:
     """Rows of a table that holds every observation: `env.num_states`, or n where the environment's
     space of observations is gymnax's Discrete(n); 0 where observations are no state indices."""
     if instance.num_states(env):
         return instance.num_states(env)
-    space = getattr(env, "observation_space", None)
-    if space is None:
-        return 0
     from gymnax.environments.spaces import Discrete  # takes seconds
 
-    try:
-        space = space(params)
-    except NotImplementedError:
-        return 0
     return int(space.n) if isinstance(space, Discrete) else 0
 
 

@@ -36,7 +36,7 @@ class ResNetTorso(nn.Module):
     def __call__(
         self, screen: UInt8[Array, "n 4 84 84"], condition: Condition = None
     ) -> Float[Array, "n out"]:
-        x = as_numbers(jnp.moveaxis(screen, 1, -1))
+        x = jnp.moveaxis(screen, 1, -1).astype(jnp.float32) / 255.0
         for channels in CHANNELS:
             x = nn.Conv(channels, (3, 3))(x)
             x = nn.max_pool(x, (3, 3), (2, 2), padding="SAME")

@@ -24,7 +24,7 @@ class AtariTorso(nn.Module):
     def __call__(
         self, screen: UInt8[Array, "n 4 84 84"], condition: Condition = None
     ) -> Float[Array, "n out"]:
-        x = as_numbers(jnp.moveaxis(screen, 1, -1))
+        x = jnp.moveaxis(screen, 1, -1).astype(jnp.float32) / 255.0
         for features, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             conv = nn.Conv(features, (kernel, kernel), (stride, stride), padding="VALID")
             x = nn.relu(conv(x))

@@ -16,7 +16,6 @@ from lpg.agent import AgentParams, Condition, VectorLoss
 from lpg.agents.convolution import Conv3x3, DenseOnBoards, fixed_boards
 from lpg.agents.output_heads import blank_condition, output_heads
 from lpg.heads import Heads
-from lpg.observation import as_numbers
 from lpg.optimizers import apply_direction
 from lpg.platform import platform
 from lpg.precision import Precision, is_narrow
@@ -133,7 +132,7 @@ class NetworkAgent(Network):
         first_layers: FirstLayers | None,
     ) -> Array:
         batch = observation.shape[: observation.ndim - len(self.observation_shape)]
-        flat = as_numbers(observation, self._dtype(params)).reshape((-1, *self.observation_shape))
+        flat = observation.reshape((-1, *self.observation_shape)).astype(self._dtype(params))
         outputs = jnp.asarray(self.torso.apply({"params": params}, flat, condition, first_layers))
         return outputs.reshape((*batch, self.heads.total))
 

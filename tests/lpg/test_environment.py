@@ -11,7 +11,7 @@ from gymnax.environments import environment, spaces
 from envs.suite import make, stack
 from lpg import instance
 from lpg.environment import adapted, find
-from lpg.observation import as_numbers, one_array
+from lpg.observation import highest, one_array
 
 KEY = jax.random.key(0)
 
@@ -81,10 +81,44 @@ def test_images_get_their_planes_first():
     assert one_array(jnp.zeros((2, 3))).shape == (2, 3)
 
 
-def test_bytes_are_shares_and_nothing_else_is_scaled():
-    np.testing.assert_allclose(as_numbers(jnp.array([0, 51, 255], jnp.uint8)), [0, 0.2, 1])
-    np.testing.assert_array_equal(as_numbers(jnp.array([0, 51, 255])), [0, 51, 255])
-    assert as_numbers(jnp.zeros(2, jnp.uint8), jnp.bfloat16).dtype == jnp.bfloat16
+class Screen(Plain):
+    """Bytes; what they can be is not said."""
+
+    def observe(self, state):
+        return jnp.full((4, 5, 3), 51, jnp.uint8)
+
+
+class Board(Screen):
+    """Bytes that are 0 or 1, and say so."""
+
+    def observe(self, state):
+        return jnp.ones((4, 5, 3), jnp.uint8)
+
+    def observation_space(self, params):
+        return spaces.Box(0, 1, (4, 5, 3), jnp.uint8)
+
+
+class Screens(Screen):
+    def observation_space(self, params):
+        return spaces.Box(0, 255, (4, 5, 3), jnp.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "dtype"),
+    [(Screen, 0.2, jnp.float32), (Screens, 0.2, jnp.float32), (Board, 1, jnp.uint8)],
+)
+def test_bytes_are_shares_of_255_but_for_those_of_boards(kind, value, dtype):
+    for seen in life(kind()):
+        assert seen.shape == (3, 4, 5) and seen.dtype == dtype
+        np.testing.assert_allclose(seen, np.float32(value))
+
+
+def test_the_largest_number_of_a_space():
+    box, flag = spaces.Box(np.array([0, -1.0]), np.array([3.0, 7.0]), (2,)), spaces.Box(0, 1, ())
+    assert highest(box) == 7.0 and highest(flag) == 1.0
+    assert highest(spaces.Dict({"a": flag, "b": box})) == 7.0
+    assert highest(spaces.Tuple((flag, flag))) == 1.0
+    assert highest(None) == highest(spaces.Discrete(3)) == np.inf
 
 
 class Cells(Plain):
