@@ -43,7 +43,7 @@ def planted(monkeypatch):
     monkeypatch.setattr(sweep, "write_report", lambda output, runs: None)
     monkeypatch.setattr(evaluate_all, "write_report", lambda output, runs: None)
     monkeypatch.setattr(cli, "write_report", lambda output, runs: None)
-    monkeypatch.setattr(cli, "as_table", lambda report: "")
+    monkeypatch.setattr(cli, "print_report", lambda *arguments: None)
     monkeypatch.setattr(cli, "check_installed", lambda: None)
     return seen
 

