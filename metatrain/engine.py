@@ -1,6 +1,6 @@
 """The engine: meta-steps between two log lines as one jitted program over one pytree of state."""
 
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -31,6 +31,7 @@ from metatrain.devices.mesh import (
 from metatrain.initial_rule import InitialRule
 from metatrain.lifetime import LifetimeState, birth, stagger
 from metatrain.meta_optimizer import meta_optimizer
+from metatrain.meta_steps import MetaSteps
 from metatrain.metrics import Metrics, add, zero_metrics
 from metatrain.selection import Selection, averaged, chosen, nothing_selected
 from metatrain.shares import Share, bound_of, typical_after, typical_at_first, unmeasured
@@ -119,16 +120,10 @@ class Engine:
             out_specs=(SPECS, REPLICATED),
         )
         self.init = jax.jit(init)
-        # What `program` is compiled from, or lowered for platforms that are not here.
-        self.jitted = jax.jit(run, donate_argnums=0)
+        self.run = MetaSteps(
+            jax.jit(run, donate_argnums=0), self.like, compiler_options(self.platform)
+        )
         self._choose = jax.jit(chosen, out_shardings=NamedSharding(self.mesh, REPLICATED))
-
-    def run(self, state: EngineState, num_meta_steps: int) -> tuple[EngineState, Metrics]:
-        """The state so many meta-steps on, and their sums of metrics; compiled at the first call.
-
-        The state passed in is given away and must not be used again.
-        """
-        return self.program(state, jnp.int32(num_meta_steps))
 
     def start_from(self, state: EngineState, initial: InitialRule) -> EngineState:
         """A fresh state with eta and Adam that come from elsewhere."""
@@ -149,11 +144,10 @@ class Engine:
         selection = self._choose(state.selection, jnp.float32(score), state.meta_step)
         return state._replace(selection=selection)
 
-    @cached_property
+    @property
     def program(self) -> jax.stages.Compiled:
-        """What `run` calls, compiled ahead of time: it says what memory it needs."""
-        lowered = self.jitted.lower(self.like(), jnp.int32(1))
-        return lowered.compile(compiler_options(self.platform))
+        """What `run` calls, compiled ahead of time."""
+        return self.run.compiled
 
     def place(self, state: EngineState) -> EngineState:
         """A restored state, laid over the devices; it may come from any number of them."""

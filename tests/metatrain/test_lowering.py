@@ -16,7 +16,7 @@ def test_paper_lowers_for(platform):
     # As if the device were one of that platform's.
     elsewhere = type("Elsewhere", (Engine,), {"platform": platform})
     engine = elsewhere(config.rule, config, devices=jax.devices()[:1])
-    program = export.export(engine.jitted, platforms=[platform])(engine.like(), jnp.int32(1))
+    program = export.export(engine.run.function, platforms=[platform])(engine.like(), jnp.int32(1))
     text = program.mlir_module()
     assert program.platforms == (platform,)
     # The LSTM's recurrent product over all rows at once: 960 lifetimes of 64 environments, and one
