@@ -9,50 +9,26 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from lpg.agent import Body, Condition
-from lpg.heads import Heads
-from lpg.learner import LearnerState, targets_by_rows
-from lpg.rule import Hypers, RuleParams, Targets, UpdateRule, bootstraps, off_policy_inputs
+from lpg.agent import Body
+from lpg.learner import FrozenRule, LearnerState, targets_by_rows
+from lpg.rule import Hypers, Targets
 from lpg.trajectory import Trajectory
 from lpg.update import AgentState, agent_step
 
 
 @dataclass(frozen=True, eq=False)
-class Epochs:
+class Epochs(FrozenRule):
     """A frozen rule whose targets are made once, for `num_epochs` times `num_minibatches` steps.
 
     What is carried beside the agent is the key of the shuffles.
     """
 
-    rule: UpdateRule
-    rule_params: RuleParams
     num_epochs: int = 4
     num_minibatches: int = 4
-
-    num_trajectories = 1
-    fresh = 1
-
-    @property
-    def bootstraps(self) -> bool:
-        """As the rule does."""
-        return bootstraps(self.rule)
-
-    def heads(self, num_actions: int) -> Heads:
-        """As the rule asks."""
-        return self.rule.heads(num_actions)
 
     def init(self, key: Array, agent: AgentState) -> LearnerState:
         """The key is the first shuffle's."""
         return LearnerState(agent, own=key)
-
-    def condition(self, state: LearnerState) -> Condition:
-        """None: the rule never changes."""
-        del state
-
-    def trace(self, state: LearnerState) -> dict[str, Array]:
-        """Empty: the rule never changes."""
-        del state
-        return {}
 
     def learn(
         self,
@@ -65,8 +41,7 @@ class Epochs:
         """Steps on shuffled minibatches, each step of the trajectory once an epoch; what does not
         fill a minibatch is left out."""
         (trajectory,) = trajectories
-        outputs = body.outputs(state.agent.params, trajectory.observation)
-        inputs = off_policy_inputs(outputs, trajectory, hypers.gamma)
+        inputs = self.inputs(body, state, trajectory, hypers.gamma)
         targets = targets_by_rows(self.rule, self.rule_params, inputs)
         key, *keys = jax.random.split(state.own, 1 + self.num_epochs)
         size = trajectory.action.size // self.num_minibatches

@@ -4,46 +4,28 @@ Source: Schulman et al. 2017. Several steps on one trajectory are `lpg.epochs`' 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lpg.heads import AgentOutputs, Heads, action_log_prob, entropy
-from lpg.rule import Hypers, RuleInputs, RuleParams, check_loss
+from lpg.heads import AgentOutputs, action_log_prob, entropy
+from lpg.rule import Hypers, check_loss
 from lpg.rules.a2c import A2C, A2CTargets
 from lpg.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
-class PPO:
-    """eta is empty. `hypers.prediction_cost` weights the loss of V, as in A2C, whose targets these
-    are."""
+class PPO(A2C):
+    """A2C's targets, and a loss that is to be followed for several steps. `hypers.prediction_cost`
+    weights the loss of V."""
 
-    bootstraps: ClassVar[bool] = True
-
-    lam: float = 0.95  # lambda of GAE
     clip: float = 0.2  # how far from 1 the policies' ratio is still followed
-    entropy_cost: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.lam <= 1.0 or not self.clip > 0:
             raise ValueError(
                 f"PPO's lam must lie in [0, 1] and clip be positive, got {self.lam}, {self.clip}."
             )
-
-    def init(self, key: Array) -> RuleParams:
-        """The empty eta, whatever the key."""
-        del key
-        return ()
-
-    def heads(self, num_actions: int) -> Heads:
-        """One logit an action, and a value."""
-        return Heads(logits=num_actions, value=1)
-
-    def targets(self, rule_params: RuleParams, inputs: RuleInputs) -> A2CTargets:
-        """Lambda-returns and GAE that go on beyond time limits."""
-        return A2C(self.lam).targets(rule_params, inputs)
 
     def loss(
         self, outputs: AgentOutputs, trajectory: Trajectory, targets: A2CTargets, hypers: Hypers
