@@ -22,7 +22,7 @@ from safetensors.numpy import save as to_bytes
 
 from lpg.agent import Agent, AgentParams, Body
 from lpg.agents.make import make_agent
-from lpg.files.storage import write_atomically
+from lpg.files.storage import hexdigest_of, write_atomically
 from lpg.heads import Heads
 from lpg.instance import for_parallel, has_instances
 from metatest.atari.train import TORSOS
@@ -157,11 +157,7 @@ def _names(params: AgentParams) -> list[str]:
 
 
 def _digest(tensors: dict[str, np.ndarray], text: str) -> str:
-    sha = hashlib.sha256(text.encode())
-    for name, x in sorted(tensors.items()):
-        sha.update(f"{name} {x.dtype} {x.shape}\n".encode())
-        sha.update(np.ascontiguousarray(x).tobytes())
-    return sha.hexdigest()
+    return hexdigest_of(tensors, hashlib.sha256(text.encode()))
 
 
 def _as_json(heads: Heads) -> dict[str, Any]:

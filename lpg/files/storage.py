@@ -111,6 +111,14 @@ def digest(rule: RuleFile) -> str:
     return sha.hexdigest()
 
 
+def hexdigest_of(tensors: dict[str, np.ndarray], sha: Any) -> str:
+    """Of what `sha`, of hashlib, has been told, then of names, dtypes, shapes and numbers."""
+    for name, x in sorted(tensors.items()):
+        sha.update(f"{name} {x.dtype} {x.shape}\n".encode())
+        sha.update(np.ascontiguousarray(x).tobytes())
+    return sha.hexdigest()
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """All of `data` or the file as it was: a temporary file beside it takes its place."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -200,10 +208,7 @@ def _digest(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
     sha = hashlib.sha256()
     for key in ("format", "format_version", "architecture", "provenance"):
         sha.update(f"{key}={metadata.get(key)}\n".encode())
-    for name, x in sorted(tensors.items()):
-        sha.update(f"{name} {x.dtype} {x.shape}\n".encode())
-        sha.update(np.ascontiguousarray(x).tobytes())
-    return sha.hexdigest()
+    return hexdigest_of(tensors, sha)
 
 
 def _flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:

@@ -41,6 +41,11 @@ def keep_options(
     Args and errors as `refuse_other_options` has them; OSError where it cannot be written.
     """
     refuse_other_options(path, options, free, upgrade)
+    write_options(path, options)
+
+
+def write_options(path: Path, options: dict[str, Any]) -> None:
+    """Over what is there, which nobody looks at; raises OSError where the disk refuses."""
     write_atomically(path, (json.dumps(options, indent=2) + "\n").encode())
 
 

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lpg.files.storage import write_atomically
-from lpg.runs.resume import refuse_other_options
+from lpg.runs.resume import refuse_other_options, write_options
 from metatest.algorithms import Algorithm
 from metatest.atari.games import Game
 from metatest.atari.options import AtariOptions
@@ -68,8 +67,7 @@ class AtariRun:
         """Into the folder; raises ValueError as `refuse_other` does."""
         self.refuse_other()
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self._kept(), indent=2) + "\n"
-        write_atomically(self.folder / "options.json", text.encode())
+        write_options(self.folder / "options.json", self._kept())
 
     def _kept(self) -> dict[str, Any]:
         """All that makes its lives what they are."""
