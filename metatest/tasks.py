@@ -5,10 +5,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from envs.suite import SUITE, row_of, stack
-from envs.two_colours import TwoColours
+from envs.suite import SUITE, SuiteRow, row_of, stack
 from lpg import instance
-from lpg.environment import Adapter, adapted, find
+from lpg.environment import Adapter, find
 
 
 class TrainingSettings(NamedTuple):
@@ -79,36 +78,29 @@ def find_task(name: str) -> TaskSpec:
     """
     if name in SUITE:
         return _published(name)
-    if name == TwoColours().name:
-        env = TwoColours()
-        return _other(name, adapted(name, env, env.default_params), env.default_params)
-    return _other(name, *find(name, known=(*SUITE, TwoColours().name)))
+    return _other(name, *find(name, known=tuple(SUITE)))
 
 
 def _published(name: str) -> TaskSpec:
     row = SUITE[name]
     env, stacked = stack((name,))
-    return TaskSpec(
-        suite="published",
-        name=name,
-        env=env,
-        env_params=jax.tree.map(lambda x: x[0], stacked),
-        agent=row.agent,
-        optimizer=row.optimizer,
-        learning_rates=row.learning_rates,
-        prediction_costs=row.prediction_costs,
-        lifetime_steps=row.lifetime_steps,
-        random_return=row.random_return,
-        reference_return=row.best_return,
-    )
+    params = jax.tree.map(lambda x: x[0], stacked)
+    known = {"random_return": row.random_return, "reference_return": row.best_return}
+    return _of_row("published", row, env, params, **known)
 
 
 def _other(name: str, env: Adapter, params: Any) -> TaskSpec:
-    shape = instance.observation_shape(env, params)
-    row = row_of(name, env.env, shape, env.num_states)
+    row = row_of(name, env.env, instance.observation_shape(env, params), env.num_states)
+    settings = TrainingSettings(8, 0.99, REWARD_SCALES.get(name, 1.0))
+    return _of_row("gymnax", row, env, params, actor_critic=settings)
+
+
+def _of_row(
+    suite: Literal["published", "gymnax"], row: SuiteRow, env: Any, params: Any, **known: Any
+) -> TaskSpec:
     return TaskSpec(
-        suite="gymnax",
-        name=name,
+        suite=suite,
+        name=row.name,
         env=env,
         env_params=params,
         agent=row.agent,
@@ -116,5 +108,5 @@ def _other(name: str, env: Adapter, params: Any) -> TaskSpec:
         learning_rates=row.learning_rates,
         prediction_costs=row.prediction_costs,
         lifetime_steps=row.lifetime_steps,
-        actor_critic=TrainingSettings(8, 0.99, REWARD_SCALES.get(name, 1.0)),
+        **known,
     )

@@ -34,12 +34,12 @@ def upgraded(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _config(plain: dict[str, Any]) -> MetaTrainConfig:
     rule = upgraded(plain)["rule"]
-    made = make_rule(rule.pop("rule"), _fields(rule))
-    rows = tuple(SuiteRow(**_fields(row)) for row in plain.get("rows", ()))
-    given = _fields({name: x for name, x in plain.items() if name not in ("rule", "rows")})
+    made = make_rule(rule.pop("rule"), from_json(rule))
+    rows = tuple(SuiteRow(**from_json(row)) for row in plain.get("rows", ()))
+    given = from_json({name: x for name, x in plain.items() if name not in ("rule", "rows")})
     return MetaTrainConfig(**given, rows=rows, rule=made)
 
 
-def _fields(plain: dict[str, Any]) -> dict[str, Any]:
+def from_json(plain: dict[str, Any]) -> dict[str, Any]:
     """Lists, which is what JSON has, as tuples."""
     return {name: tuple(x) if isinstance(x, list) else x for name, x in plain.items()}

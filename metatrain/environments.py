@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from envs.suite import SUITE, SuiteRow, row_of
-from envs.two_colours import TwoColours
 from lpg import instance
-from lpg.environment import Adapter, adapted, find
+from lpg.environment import Adapter, find
 from lpg.random_play import random_return
+from metatrain.config_file import from_json
 
 # Best returns of environments that are known well enough, where the scale of normalised returns
 # ends: the most there is, or for MinAtar about what the best published agents reach.
@@ -42,10 +42,7 @@ class World(NamedTuple):
 def world(name: str) -> World:
     """The environment of that name; ValueError as `lpg.environment.find`, and for one without the
     time limit by which lives without a finished episode are scored."""
-    if name == TwoColours().name:
-        env = TwoColours()
-        return World(adapted(name, env, env.default_params), env.default_params)
-    env, params = find(name, known=(*SUITE, TwoColours().name))
+    env, params = find(name, known=tuple(SUITE))
     refuse_unscored(name, params)
     return World(env, params)
 
@@ -96,10 +93,7 @@ def _read(path: Path, others: tuple[str, ...]) -> dict[str, dict[str, Any]]:
             f"{path} must map environments to fields of their rows, as "
             f'{{"my.worlds:Mine": {{"agent": "D(32)"}}}}: {error}.'
         ) from error
-    return {
-        name: {field: tuple(x) if isinstance(x, list) else x for field, x in row.items()}
-        for name, row in told.items()
-    }
+    return {name: from_json(row) for name, row in told.items()}
 
 
 def stacked(row: SuiteRow, num_envs: int) -> tuple[Adapter, Any]:

@@ -3,10 +3,8 @@
 from dataclasses import asdict, fields, replace
 from functools import partial
 
-from lpg.own import is_import_path
 from lpg.rules.lpg import LPG
-from lpg.rules.own import OwnRule
-from lpg.rules.registry import LearnedRule, rule_class
+from lpg.rules.registry import LearnedRule, own_rule, rule_class
 from metatrain.config import CENTRED, TABULAR_ENVIRONMENTS, MetaTrainConfig
 
 
@@ -26,8 +24,8 @@ def with_rule(config: MetaTrainConfig, kind: str) -> MetaTrainConfig:
 
 
 def _with_sizes_of(config: MetaTrainConfig, kind: str) -> LearnedRule:
-    if is_import_path(kind):
-        return OwnRule(kind)
+    if (own := own_rule(kind)) is not None:
+        return own
     cls, known = rule_class(kind), asdict(config.rule)
     return cls(**{f.name: known[f.name] for f in fields(cls) if f.name in known})
 

@@ -21,16 +21,17 @@ def rule_class(kind: Any) -> type[LPG] | type[LPGV]:
     return KINDS[kind]
 
 
+def own_rule(kind: Any) -> OwnRule | None:
+    """The user's rule where `kind` is its import path; None for other kinds."""
+    return OwnRule(kind) if isinstance(kind, str) and is_import_path(kind) else None
+
+
 def make_rule(kind: Any, fields: dict[str, Any]) -> LearnedRule:
     """The rule of that kind, which may be a user's own, with these fields."""
-    if isinstance(kind, str) and is_import_path(kind):
-        return OwnRule(kind)
-    return rule_class(kind)(**fields)
+    return own_rule(kind) or rule_class(kind)(**fields)
 
 
 def rule_from_architecture(architecture: dict[str, Any]) -> LearnedRule:
     """The rule that a rule file's header describes; ValueError where it is not one of ours."""
     kind = architecture.get("rule")
-    if isinstance(kind, str) and is_import_path(kind):
-        return OwnRule(kind)
-    return rule_class(kind).from_architecture(architecture)
+    return own_rule(kind) or rule_class(kind).from_architecture(architecture)
