@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnax.environments import environment, spaces
+from corridor import Corridor
+from gymnax.environments import spaces
 
 from lpg.heads import Heads
 from lpg.learner import FrozenRule
@@ -21,29 +22,6 @@ from metatest.tasks import Overrides, find_task
 from metatest.train_agent import train
 
 RULE = LPG(hidden_size=4, prediction_size=3, embedding_size=2)
-
-
-class Corridor(environment.Environment):
-    """Two actions, five steps, a reward of 1 for each action 1."""
-
-    @property
-    def default_params(self):
-        return environment.EnvParams(max_steps_in_episode=5)
-
-    @property
-    def num_actions(self):
-        return 2
-
-    def reset_env(self, key, params):
-        return jnp.ones(3), environment.EnvState(time=jnp.int32(0))
-
-    def step_env(self, key, state, action, params):
-        state = environment.EnvState(time=state.time + 1)
-        reward = jnp.asarray(action, jnp.int32)
-        return jnp.ones(3), state, reward, jnp.array(False), {}
-
-    def action_space(self, params=None):
-        return spaces.Discrete(2)
 
 
 class Forbidden(Corridor):

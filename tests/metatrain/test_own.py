@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import corridor
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnax.environments import environment, spaces
 
 import lpg
 from envs.suite import SUITE, SuiteRow
@@ -27,28 +27,16 @@ ME = __name__
 EXAMPLES = Path(__file__).parents[2] / "scripts" / "examples"
 
 
-class Corridor(environment.Environment):
-    """Two actions, five steps, 1 for each action 1; observed by a clock and a flag."""
-
-    @property
-    def default_params(self):
-        return environment.EnvParams(max_steps_in_episode=5)
-
-    @property
-    def num_actions(self):
-        return 2
+class Corridor(corridor.Corridor):
+    """Observed by a clock and a flag."""
 
     def reset_env(self, key, params):
-        state = environment.EnvState(time=jnp.int32(0))
+        _, state = super().reset_env(key, params)
         return {"clock": state.time, "flag": jnp.ones(2)}, state
 
     def step_env(self, key, state, action, params):
-        state = environment.EnvState(time=state.time + 1)
-        seen = {"clock": state.time, "flag": jnp.ones(2)}
-        return seen, state, jnp.asarray(action, jnp.int32), jnp.array(False), {}
-
-    def action_space(self, params=None):
-        return spaces.Discrete(2)
+        _, state, *others = super().step_env(key, state, action, params)
+        return {"clock": state.time, "flag": jnp.ones(2)}, state, *others
 
 
 class Described(Corridor):
