@@ -1,3 +1,16 @@
-from metatest.cli import main
+"""The command `metatest`, and `python -m metatest`."""
 
-main()
+from lpg.runs.start import start, take_device
+
+
+def main() -> None:
+    """Signals and a device first, then the command, whose imports take seconds and a device."""
+    start("metatest")
+    take_device("metatest")
+    from metatest import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -13,8 +13,10 @@ from rich.console import Console
 from lpg import __version__
 from lpg.precision import Precision
 from lpg.runs.checkpoint import CheckpointError
-from lpg.runs.command import Stopped, enable_compilation_cache, fail
+from lpg.runs.command import enable_compilation_cache
 from lpg.runs.owner import owned
+from lpg.runs.signals import Stopped
+from lpg.runs.streams import fail
 from metatest.algorithms import Algorithm, AlgorithmOptions, choose
 from metatest.atari.env import check_installed
 from metatest.atari.games import resolve

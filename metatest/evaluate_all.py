@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lpg.runs.command import progress, stop_signals
+from lpg.runs.command import progress
+from lpg.runs.signals import stop_signals
 from metatest.algorithms import Algorithm
 from metatest.evaluate import Budget, evaluate, plan, total_updates
 from metatest.report.kept import keep

@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from lpg.files.storage import load_rule, shipped_rules
-from lpg.runs.command import fail
+from lpg.runs.streams import fail
 from lpg.runs.tables import print_table
 
 

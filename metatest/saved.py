@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from lpg.runs.checkpoint import Checkpoints
-from lpg.runs.command import Stopped
 from lpg.runs.resume import forget_after
+from lpg.runs.signals import Stopped
 from metatest.curve import Curve, Point, as_curve
 from metatest.report.results import with_none
 

@@ -2,32 +2,41 @@
 
 import sys
 
-from lpg import __version__
-from lpg.runs.command import fail
-from lpg.runs.tables import print_table
-from metatrain.devices.cpu_cores import use_every_core
-from metatrain.devices.distributed import ProcessesError, initialize
+from lpg.runs.start import start, take_device
 
 
 def main() -> None:
-    """Devices and processes first, then the command, whose imports take a device."""
+    """Signals, devices and processes first, then the command, whose imports take a device."""
+    start("metatrain")
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
+        from lpg import __version__
+
         print(f"metatrain {__version__}")
         return
     if arguments == ["list"]:
+        from lpg.runs.tables import print_table
         from metatrain.listing import presets  # needs no device
 
         print_table(presets())
         return
+    _find_devices(arguments)
+    from metatrain import cli  # takes a device by its imports
+
+    cli.main(arguments)
+
+
+def _find_devices(arguments: list[str]) -> None:
+    from lpg.runs.streams import fail
+    from metatrain.devices.cpu_cores import use_every_core
+    from metatrain.devices.distributed import ProcessesError, initialize
+
     use_every_core()
     try:
         initialize(arguments)
     except (ProcessesError, ValueError) as error:
         sys.exit(fail("metatrain", error, 2))
-    from metatrain import cli  # takes a device by its imports
-
-    cli.main(arguments)
+    take_device("metatrain")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from jax.errors import JaxRuntimeError
 
 from lpg.rules.lpg import LPG
 from lpg.runs.checkpoint import CheckpointError
-from lpg.runs.command import enable_compilation_cache, fail
+from lpg.runs.command import enable_compilation_cache
+from lpg.runs.streams import fail
 from metatrain.config import MetaTrainConfig
 from metatrain.config_file import read_config
 from metatrain.devices.distributed import Distributed, ProcessesError

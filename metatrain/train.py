@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from envs.suite import SUITE, normalised_return
-from lpg.runs.command import progress, stop_signals
+from lpg.runs.command import progress
+from lpg.runs.signals import stop_signals
 from metatrain.config import MetaTrainConfig
 from metatrain.devices.processes import any_process, is_first, on_first
 from metatrain.engine import Engine, EngineState, skipped_in_a_row
@@ -22,7 +23,7 @@ from metatrain.metrics import as_record
 from metatrain.records.records import Records
 from metatrain.validation import Validation
 
-STOPPING = "Stopping after this log interval; once more to stop at once."
+STOPPING = "Stopping after this log interval, if that ends soon; once more to stop at once."
 
 
 class MetaTrainingDiverged(RuntimeError):
@@ -59,10 +60,7 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
         print(sentence, file=sys.stderr)
     if meta_step > 0:
         console.print(f"Resuming from meta-step {meta_step}.")
-    if jax.device_count() > 1:
-        console.print(f"On {engine.mesh.size} of {jax.device_count()} devices.")
-    if engine.num_chunks > 1:
-        console.print(f"Lifetimes in {engine.num_chunks} chunks a device.")
+    _say_where(console, engine)
     try:
         with stop_signals(STOPPING) as received, _progress(console) as shown:
             task = shown.add_task("compiling", total=config.meta_steps, completed=meta_step)
@@ -84,10 +82,18 @@ def train(config: MetaTrainConfig, options: RunOptions) -> int:
                 due = meta_step % options.checkpoint_every == 0
                 if due or meta_step == config.meta_steps or stop:
                     records.save(meta_step, state)
-        records.export_rule(meta_step, state)
+        if not stop:  # which has no time for it
+            records.export_rule(meta_step, state)
     finally:
         records.close()
     return meta_step
+
+
+def _say_where(console: Console, engine: Engine) -> None:
+    if jax.device_count() > 1:
+        console.print(f"On {engine.mesh.size} of {jax.device_count()} devices.")
+    if engine.num_chunks > 1:
+        console.print(f"Lifetimes in {engine.num_chunks} chunks a device.")
 
 
 def _next_boundary(meta_step: int, config: MetaTrainConfig, options: RunOptions) -> int:

@@ -40,7 +40,7 @@ from lpg.files.storage import write_atomically
 from lpg.rule import RuleInputs, RuleParams, UpdateRule
 from lpg.rules.own import OwnRule
 from lpg.rules.registry import LearnedRule
-from lpg.runs.command import fail
+from lpg.runs.streams import fail
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

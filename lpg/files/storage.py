@@ -7,8 +7,8 @@ anything, and says in one sentence what is wrong.
 import hashlib
 import json
 import os
+import secrets
 import stat
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,16 +121,15 @@ def hexdigest_of(tensors: dict[str, np.ndarray], sha: Any) -> str:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """All of `data` or the file as it was: a temporary file beside it takes its place."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:  # unlike tempfile's, with the modes that umask leaves
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

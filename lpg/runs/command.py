@@ -1,12 +1,7 @@
-"""What commands share: errors in one sentence, progress, the compilation cache, signals to stop."""
+"""What commands share: progress and the compilation cache."""
 
 import os
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import jax
 from rich.console import Console
@@ -19,12 +14,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Column
-
-
-def fail(command: str, error: Exception | str, code: int) -> int:
-    """The exit code, after one sentence on stderr that begins with the command's name."""
-    print(f"{command}: {error}", file=sys.stderr)
-    return code
 
 
 def progress(
@@ -50,38 +39,12 @@ def progress(
 def enable_compilation_cache() -> None:
     """Keep compiled programs in the user's cache directory, unless JAX was told another place.
 
-    JAX_COMPILATION_CACHE_DIR chooses the place; set to nothing it turns the cache off.
+    JAX_COMPILATION_CACHE_DIR chooses the place; set to nothing it turns the cache off. A user
+    without a home directory has none.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        try:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        except RuntimeError:  # as in a container, by a number that is no user's
+            return
         jax.config.update("jax_compilation_cache_dir", str(base / "lpg-engine" / "jax"))
-
-
-class Stopped(Exception):
-    """A signal asked to stop; everything is saved."""
-
-
-@contextmanager
-def stop_signals(announcement: str | None = None) -> Iterator[list[int]]:
-    """A list that fills when Ctrl-C or SIGTERM arrives; a second one stops at once.
-
-    Args:
-        announcement: printed to stderr when the first one arrives.
-    """
-    received: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        del frame
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        if announcement is not None:
-            print(announcement, file=sys.stderr)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(s, handle) for s in signals]
-    try:
-        yield received
-    finally:
-        for s, handler in zip(signals, before, strict=True):
-            signal.signal(s, handler)

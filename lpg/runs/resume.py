@@ -58,7 +58,7 @@ def refuse_other_options(
     """Nothing is written: a run that would be refused later is refused before others begin.
 
     Args:
-        free: options that may differ when a run is taken up again.
+        free: options that may differ when a run is taken up again, as `differing` names them.
         upgrade: what options of an older version come to in this one.
 
     Raises ValueError where the file is damaged or holds other options.
@@ -80,8 +80,18 @@ def refuse_other_options(
 
 
 def differing(before: dict[str, Any], now: dict[str, Any], free: Collection[str] = ()) -> str:
-    """Options that differ, as "name (before -> now)"; nothing where none does."""
-    now = json.loads(json.dumps(now))  # tuples become lists, as they do in a file
+    """Options that differ, as "name (before -> now)"; nothing where none does. Those within others
+    have their names too, as in rule.hidden_size, in `free` as well."""
+    before, now = flat(before), flat(json.loads(json.dumps(now)))  # tuples are lists in a file
     names = sorted((before.keys() | now.keys()) - set(free))
     different = [name for name in names if before.get(name) != now.get(name)]
     return ", ".join(f"{name} ({before.get(name)} -> {now.get(name)})" for name in different)
+
+
+def flat(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options within others by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        inner = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {}
+        found |= inner or {prefix + name: value}
+    return found

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 
 from lpg.runs.checkpoint import Checkpoints
-from lpg.runs.command import Stopped, stop_signals
 from lpg.runs.resume import forget_after
+from lpg.runs.signals import Stopped, stop_signals
 from metatest.atari.env import AtariEnv
 from metatest.atari.final_agents import film_first, save_all
 from metatest.atari.games import Game
@@ -97,6 +97,12 @@ def _choose(
     return choose(arms, trials, who)
 
 
+def _to_next_point(options: AtariOptions, done: int, num_updates: int) -> int:
+    """Updates until something is logged or saved."""
+    points = options.log_every, options.checkpoint_every
+    return min(num_updates - done, *(n - done % n for n in points))
+
+
 def run_agent(
     programs: Programs,
     game: Game,
@@ -123,18 +129,16 @@ def run_agent(
     try:
         with stop_signals() as stop, log.open("a") as file:
             while done < num_updates and not stop:
-                step = min(
-                    options.log_every - done % options.log_every,
-                    options.checkpoint_every - done % options.checkpoint_every,
-                    num_updates - done,
+                step = _to_next_point(options, done, num_updates)
+                state, interval = play_and_learn(
+                    programs, state, env, step, options.num_steps, stop
                 )
-                state, interval = play_and_learn(programs, state, env, step, options.num_steps)
-                done += step
+                done += interval.updates
                 line = log_line(game, options, done, interval, programs, state)
                 lines.append(line)
                 file.write(json.dumps(line) + "\n")
                 file.flush()
-                on_progress(step, line)
+                on_progress(interval.updates, line)
                 if done % options.checkpoint_every == 0 or done == num_updates or stop:
                     checkpoints.save(done, state._replace(kept=()))
             if done < num_updates:

@@ -13,6 +13,7 @@ from metatest.report.results import folder_name
 
 # Options that may differ when a run is taken up again.
 FREE_OPTIONS = ("seeds", "log_every", "checkpoint_every", "video_steps")
+FREE_OPTIONS += ("settings.emulator_threads",)
 NEWER = {"seed": 0, "lag": 1}  # what options that older runs did not keep were in them
 LIVES = 1_000_003  # places for the lives of one --seed
 SELECTION = 1_000_000  # the place of lives that only choose an arm

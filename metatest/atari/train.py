@@ -7,7 +7,7 @@ computed anew on the trajectory.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -151,13 +151,19 @@ def play_and_learn(
     env: AtariEnv,
     num_updates: int,
     num_steps: int,
+    stop: Sized = (),
 ) -> tuple[AtariState, Interval]:
-    """`num_updates` rollouts and updates; the last update is waited for."""
+    """`num_updates` rollouts and updates; the last update is waited for.
+
+    Args:
+        stop: what ends it after an update as soon as it holds anything.
+    """
     started = time.perf_counter()
     player = Player(programs, state)
     rewards, episodes = [], []
-    for update in range(int(state.update), int(state.update) + num_updates):
-        player.follow(state, update)
+    before = done = int(state.update)
+    while done < before + num_updates and not (stop and rewards):
+        player.follow(state, done)
         trajectories = list(state.kept)
         while len(trajectories) < programs.learner.num_trajectories:
             rollout = env.rollout(player, num_steps)
@@ -165,9 +171,10 @@ def play_and_learn(
             episodes += rollout.episodes
             trajectories.append(as_trajectory(rollout))
         state = programs.learn(state._replace(kept=()), trajectories)
+        done += 1
     state = jax.block_until_ready(state)
     seconds = time.perf_counter() - started
-    return state, Interval(num_updates, seconds, float(np.mean(rewards)), episodes)
+    return state, Interval(done - before, seconds, float(np.mean(rewards)), episodes)
 
 
 def as_trajectory(rollout: AtariRollout) -> Trajectory:

@@ -13,7 +13,8 @@ from rich.text import Text
 from lpg.files.storage import RuleFile, digest, load_rule, write_atomically
 from lpg.learner import FrozenRule
 from lpg.precision import Precision
-from lpg.runs.command import enable_compilation_cache, fail, progress
+from lpg.runs.command import enable_compilation_cache, progress
+from lpg.runs.streams import fail
 from lpg.runs.tables import print_table
 from metatest.algorithms import learned
 from metatest.probe.lives import has_predictions

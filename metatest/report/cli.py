@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from lpg.runs.command import fail
+from lpg.runs.streams import fail
 from metatest.report.console import print_report
 from metatest.report.write import write_report
 

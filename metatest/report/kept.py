@@ -6,7 +6,7 @@ One that fails does not take the others with it.
 from collections.abc import Callable
 from pathlib import Path
 
-from lpg.runs.command import fail
+from lpg.runs.streams import fail
 from metatest.report.failures import Failure, add_failure
 from metatest.report.results import Result, keep_result
 from metatest.report.traces import write_events

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lpg.runs.checkpoint import Checkpoints
+from lpg.runs.checkpoint import Checkpoints, OtherStateError, Restored
 from metatrain.config import MetaTrainConfig
 from metatrain.devices.processes import from_first, on_first, on_host
 from metatrain.engine import Engine, EngineState
@@ -40,7 +40,7 @@ class Records:
         self._arms = arms(engine)
         key = jax.random.key(engine.config.seed)
         like = jax.eval_shape(engine.init, key)
-        found = on_first(lambda: self._disk[1].restore_newest(like))
+        found = on_first(lambda: self._restored(like))
         like_step = jax.ShapeDtypeStruct((), np.int32)
         step = int(from_first(np.int32(found.step if found else -1), like_step))
         on_first(lambda: self._disk[0].open_logs(max(step, 0)))
@@ -52,6 +52,14 @@ class Records:
             return state, 0, ()
         state = from_first(found.state if found else None, like)
         return engine.place(state), step, found.damaged if found else ()
+
+    def _restored(self, like: EngineState) -> Restored | None:
+        directory, checkpoints = self._disk
+        try:
+            return checkpoints.restore_newest(like)
+        except OtherStateError as error:
+            more = f"a new run takes its rule along by --init-rule {directory.path}."
+            raise OtherStateError(f"{error} There, {more}") from error
 
     def log(self, record: dict[str, Any]) -> None:
         """One line of metrics.jsonl, and TensorBoard's scalars."""

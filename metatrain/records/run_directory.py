@@ -19,7 +19,7 @@ from metatrain.records.scalars import scalars
 from metatrain.selection import Selection, exported
 
 # Fields that may differ when a run is taken up again: how long and in what manner, not what.
-FREE_FIELDS = ("meta_steps", "lifetimes_per_chunk", "remat")
+FREE_FIELDS = ("meta_steps", "lifetimes_per_chunk", "remat", "rule.fused_lstm")
 
 
 class RunDirectoryError(RuntimeError):

@@ -1,10 +1,16 @@
 """Checkpoints of any pytree: bit for bit, and what becomes of damaged and foreign ones."""
 
+import os
+import shutil
+import stat
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lpg.files.storage import write_atomically
 from lpg.runs import checkpoint as checkpoint_module
 from lpg.runs.checkpoint import CheckpointError, Checkpoints, newest_leaves
 
@@ -141,6 +147,44 @@ def test_taken_up_again_a_damaged_run_is_one_checkpoint_back_for_good(tmp_path):
     again = restored_from(tmp_path)
     assert again is not None and (again.step, again.damaged) == (2, ())
     assert words(again.state) == words(make_state(20))
+
+
+@pytest.mark.parametrize("free, total, fits", [(39, 1000, False), (40, 1000, True), (0, 0, True)])
+def test_a_disk_without_room_for_files_is_noticed_before_anything_is_written(
+    tmp_path, monkeypatch, free, total, fits
+):
+    """By bytes there is room; a file system that does not count files says 0 of 0."""
+    statvfs = os.statvfs
+
+    def counted(path):
+        told = statvfs(path)
+        return types.SimpleNamespace(f_files=total, f_favail=free, f_frsize=told.f_frsize)
+
+    checkpoints = Checkpoints(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(checkpoint_module.os, "statvfs", counted)
+    if fits:
+        checkpoints.save(1, make_state())
+        return
+    with pytest.raises(CheckpointError, match=r"\(the disk has no room for as many files\)"):
+        checkpoints.save(1, make_state())
+    assert not any((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("umask", [0o027, 0o002, 0o077])
+def test_the_umask_is_obeyed_by_every_file(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        (tmp_path / "run").mkdir()
+        Checkpoints(tmp_path / "run").save(1, make_state())
+        write_atomically(tmp_path / "run" / "config.json", b"{}")
+    finally:
+        os.umask(before)
+    found = list((tmp_path / "run").rglob("*"))
+    assert len(found) > 10
+    for path in found:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o777 if path.is_dir() else 0o666) & ~umask
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):

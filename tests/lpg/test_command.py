@@ -1,8 +1,7 @@
-"""What commands share: one sentence and a code, signals that stop, the place of the cache."""
+"""What commands share: bars and the place of the cache."""
 
 import io
 import re
-import signal
 from pathlib import Path
 
 import jax
@@ -10,40 +9,6 @@ import pytest
 from rich.console import Console
 
 from lpg.runs import command
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def test_a_failure_is_one_line_on_stderr_and_its_code(capsys):
-    assert command.fail("metatrain", ValueError("no such preset"), 2) == 2
-    said = capsys.readouterr()
-    assert said.err == "metatrain: no such preset\n" and said.out == ""
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_is_noted_and_announced_once_the_second_stops(number, capsys):
-    with command.stop_signals("Saving.") as received:
-        assert received == []
-        signal.raise_signal(number)
-        assert received == [number]
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-        assert received == [number]
-    assert capsys.readouterr().err == "Saving.\n"
-
-
-def test_signals_are_handled_as_before_once_it_is_over_even_by_an_error():
-    before = [signal.getsignal(s) for s in SIGNALS]
-    with pytest.raises(KeyError), command.stop_signals():
-        assert all(signal.getsignal(s) not in before for s in SIGNALS)
-        raise KeyError
-    assert [signal.getsignal(s) for s in SIGNALS] == before
-
-
-def test_nothing_is_announced_unasked(capsys):
-    with command.stop_signals() as received:
-        signal.raise_signal(signal.SIGTERM)
-    assert received == [signal.SIGTERM] and capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("home", ["", "elsewhere"])
@@ -56,6 +21,21 @@ def test_programs_are_kept_in_the_users_cache(monkeypatch, home):
     command.enable_compilation_cache()
     base = Path(home) if home else Path.home() / ".cache"
     assert kept == {"jax_compilation_cache_dir": str(base / "lpg-engine" / "jax")}
+
+
+def test_without_a_home_programs_are_kept_nowhere(monkeypatch):
+    """As in a container, by a number that is no user's."""
+    kept = {}
+    monkeypatch.setattr(jax.config, "update", kept.__setitem__)
+    monkeypatch.setattr(Path, "home", raises)
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    command.enable_compilation_cache()
+    assert kept == {}
+
+
+def raises():
+    raise RuntimeError("Could not determine home directory.")
 
 
 @pytest.mark.parametrize("place", ["", "/somewhere"])

@@ -14,7 +14,7 @@ from lpg.agents.nature_network import AtariAgent
 from lpg.heads import Heads
 from lpg.learner import FrozenRule
 from lpg.rules.lpg_eq7 import LPGWithBaseline
-from lpg.runs.command import Stopped
+from lpg.runs.signals import Stopped
 from metatest import agents
 from metatest.algorithms import AlgorithmOptions, a2c, choose
 from metatest.atari.env import AtariEnv, AtariSettings

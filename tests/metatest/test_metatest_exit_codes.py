@@ -9,7 +9,7 @@ from test_algorithms import rule_file
 from test_metatest_cli import run
 from test_statistics import result
 
-from lpg.runs.command import Stopped
+from lpg.runs.signals import Stopped
 from metatest import cli, evaluate_all
 from metatest.report import cli as report_cli
 from metatest.report.results import keep_result

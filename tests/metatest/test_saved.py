@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from lpg.runs.command import Stopped
+from lpg.runs.signals import Stopped
 from metatest.algorithms import AlgorithmOptions, choose
 from metatest.evaluate import Budget, evaluate, make_task
 from metatest.family import TuningOptions

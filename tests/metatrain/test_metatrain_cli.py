@@ -201,7 +201,8 @@ def test_what_needs_no_device_is_answered_at_once(arguments, monkeypatch, capsys
     def device(*arguments):
         raise AssertionError("a device was asked for")
 
-    monkeypatch.setattr(metatrain.__main__, "use_every_core", device)
+    monkeypatch.setattr(metatrain.__main__, "start", lambda command: None)
+    monkeypatch.setattr(metatrain.__main__, "_find_devices", device)
     monkeypatch.setattr(sys, "argv", ["metatrain", *arguments])
     monkeypatch.setenv("COLUMNS", "80")
     metatrain.__main__.main()

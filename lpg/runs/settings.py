@@ -1,0 +1,58 @@
+"""JAX's switches, which a shell may have set for other programs: those that numbers depend on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+# What each has to be. They change numbers, or keep the programs here from being compiled at all.
+NEEDED: dict[str, tuple[Any, ...]] = {
+    "jax_enable_x64": (False,),
+    "jax_default_prng_impl": ("threefry2x32",),
+    "jax_threefry_partitionable": (True,),
+    "jax_random_seed_offset": (0,),
+    "jax_default_matmul_precision": (None,),
+    "jax_numpy_dtype_promotion": ("standard",),
+    "jax_disable_jit": (False,),
+    "jax_debug_nans": (False,),
+    "jax_debug_infs": (False,),
+    "jax_debug_key_reuse": (False,),
+    "jax_transfer_guard": (None, "allow", "log", "log_explicit"),
+    "jax_transfer_guard_host_to_device": (None, "allow", "log", "log_explicit"),
+    "jax_transfer_guard_device_to_host": (None, "allow", "log", "log_explicit"),
+    "jax_transfer_guard_device_to_device": (None, "allow", "log", "log_explicit"),
+}
+WHY = {
+    "jax_default_matmul_precision": "precision is chosen by options of this command",
+    "jax_debug_nans": "numbers that are not finite are counted, skipped and reported here",
+    "jax_debug_infs": "numbers that are not finite are counted, skipped and reported here",
+}
+
+
+def refuse_settings(values: Mapping[str, Any]) -> None:
+    """ValueError that names a switch with which results would be others, and its value here.
+
+    Args:
+        values: of `jax.config`; a switch that this version of JAX lacks is as it should be.
+    """
+    for name, needed in NEEDED.items():
+        value = values.get(name, needed[0])
+        value = getattr(value, "value", value)  # of an enumeration
+        if value not in needed:
+            why = f" ({WHY[name]})" if name in WHY else ""
+            raise ValueError(
+                f"JAX's switch {name.upper()} is set to {value}, with which results would be "
+                f"others or none{why}; unset it, or set it to {needed[0]}, and run again."
+            )
+
+
+def refuse_platforms() -> None:
+    """ValueError where JAX finds none of the devices that it was told to take."""
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        reason, asked = " ".join(str(error).split())[:300], jax.config.values["jax_platforms"]
+        raise ValueError(
+            f"JAX finds no device ({reason}); JAX_PLATFORMS is {asked!r}: set it to cpu, or unset "
+            "it, and run again."
+        ) from error

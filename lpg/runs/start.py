@@ -1,0 +1,30 @@
+"""What a command does before its own imports, which take seconds and a device."""
+
+import sys
+
+from lpg.runs import signals, streams
+
+
+def start(command: str) -> None:
+    """Streams, signals and JAX's switches, in this order; exits with 2 and a sentence where a
+    switch has a value that JAX or this program cannot take."""
+    streams.shield()
+    signals.obey(command)
+    try:
+        import jax  # reads its switches
+
+        from lpg.runs.settings import refuse_settings
+
+        refuse_settings(jax.config.values)
+    except ValueError as error:
+        sys.exit(streams.fail(command, error, 2))
+
+
+def take_device(command: str) -> None:
+    """Exits with 2 and a sentence where there is none of those asked for."""
+    from lpg.runs.settings import refuse_platforms
+
+    try:
+        refuse_platforms()
+    except ValueError as error:
+        sys.exit(streams.fail(command, error, 2))
