@@ -30,8 +30,8 @@ SOUND = {"stop": (0, 130, 143), "kill": (0, -9)}  # exit codes
 
 @dataclass(frozen=True)
 class Interruptions:
-    command: tyro.conf.Positional[tuple[str, ...]]
-    """metatrain or metatest and its options, but for --run-dir."""
+    """Behind -- the command, metatrain or metatest, and its options, but for --run-dir."""
+
     how: Literal["stop", "kill"] = "stop"
     """By SIGINT and SIGTERM, or by SIGKILL."""
     trials: int = 26
@@ -49,6 +49,7 @@ class Trials:
     """What came of them."""
 
     asked: Interruptions
+    command: list[str]
     folder: Path
     faults: list[str] = field(default_factory=list)
     slowest: float = 0.0
@@ -56,7 +57,7 @@ class Trials:
 
     def start(self, run_dir: Path, cached: bool = True) -> subprocess.Popen:
         """The command, in a session of its own."""
-        program, *options = self.asked.command
+        program, *options = self.command
         environment = dict(os.environ)
         if not cached:
             environment["JAX_COMPILATION_CACHE_DIR"] = ""
@@ -123,9 +124,11 @@ class Trials:
 
 
 def main() -> None:
-    asked = tyro.cli(Interruptions)
+    arguments = sys.argv[1:]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    asked = tyro.cli(Interruptions, args=arguments[:cut])
     folder = Path(tempfile.mkdtemp(prefix="interruptions-"))
-    trials = Trials(asked, folder)
+    trials = Trials(asked, arguments[cut + 1 :], folder)
     wanted, seconds = trials.undisturbed()
     draws = random.Random(asked.seed)
     run_dir = folder / "run"

@@ -12,7 +12,7 @@ from tiny import TINY
 
 from lpg.files.storage import load_rule
 from lpg.runs.checkpoint import CheckpointError, Checkpoints
-from metatrain.engine import Engine, skipped_in_a_row
+from metatrain.engine import REBIRTH, Engine, skipped_in_a_row
 from metatrain.memory import needed_bytes
 from metatrain.meta_optimizer import meta_optimizer
 from metatrain.metrics import as_record
@@ -108,6 +108,37 @@ def test_lives_end_are_scored_and_start_again(engine, key):
         assert (age < duration).all() and (age >= 0).all()
         expected = cohort.lifetime_windows[cohort.environment_index]
         np.testing.assert_array_equal(duration, expected)
+
+
+def test_newborns_draw_from_a_stream_of_their_own(engine, key):
+    """Gamma and beta_0 of every birth of 40 meta-steps, by the words of its own key."""
+    state, births = engine.init(key), []
+    for meta_step in range(40):
+        state, _ = engine.run(state, 1)
+        for cohort, lifetimes in zip(engine.cohorts, state.lifetimes, strict=True):
+            for slot in np.flatnonzero(np.asarray(lifetimes.age) == 0):
+                words = jax.random.fold_in(state.key, REBIRTH)
+                words = jax.random.fold_in(words, cohort.first_index + int(slot))
+                keys = jax.random.split(jax.random.fold_in(words, meta_step), 9)
+                drawn = [
+                    jax.random.choice(keys[2], jnp.array(TINY.gammas)),
+                    jax.random.choice(keys[7], jnp.array(TINY.policy_entropy_costs)),
+                ]
+                found = lifetimes.hypers.gamma[slot], lifetimes.policy_entropy_cost[slot]
+                np.testing.assert_allclose(found, drawn)
+                births.append(tuple(map(float, found)))
+    assert len(births) > 20 and len(set(births)) == 4
+
+
+def test_moments_of_the_advantage_are_carried_from_window_to_window(engine, key):
+    state = engine.init(key)
+    before = [np.asarray(lifetimes.age) for lifetimes in state.lifetimes]
+    state, _ = engine.run(state, 3)
+    for age, lifetimes in zip(before, state.lifetimes, strict=True):
+        same = np.asarray(lifetimes.age) == age + 3
+        assert same.any()
+        weight = np.asarray(lifetimes.advantage_stats.weight)[same]
+        np.testing.assert_allclose(weight, 1 - TINY.advantage_decay**3, rtol=1e-5)
 
 
 def test_record_is_plain_json_with_the_promised_names(engine, key):
