@@ -29,7 +29,12 @@ class MetaSteps:
     @cached_property
     def compiled(self) -> jax.stages.Compiled:
         """The program, which says what memory it needs."""
-        return self.lower(self._like(), jnp.int32(1)).compile(self._options)
+        return self.traced.lower().compile(self._options)
+
+    @cached_property
+    def traced(self) -> jax.stages.Traced:
+        """The program as it was written, which nothing has been compiled of."""
+        return self.function.trace(self._like(), jnp.int32(1))
 
     def lower(self, *arguments: Any) -> jax.stages.Lowered:
         """As jitted functions have it; for platforms that are not here, too."""

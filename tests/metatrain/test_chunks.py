@@ -12,7 +12,14 @@ from metatrain.devices import chunks
 from metatrain.devices.chunks import choose_chunks, possible_chunks
 from metatrain.devices.mesh import UnevenLifetimesError
 from metatrain.engine import Engine
-from metatrain.memory import MemoryTooSmallError, fitting_engine, needed_bytes
+from metatrain.memory import (
+    MemoryTooSmallError,
+    available_bytes,
+    fitting_engine,
+    foretold_bytes,
+    free_bytes,
+    needed_bytes,
+)
 
 CONFIG = dataclasses.replace(TINY, envs=("short", "distractor"), lifetimes=12)
 
@@ -48,16 +55,84 @@ def test_chunks_need_less_memory(engines):
     assert needed_bytes(engines[3]) < 0.8 * needed_bytes(engines[1])
 
 
-def test_memory_decides_the_number_of_chunks(engines, monkeypatch):
-    monkeypatch.setattr(memory, "Engine", lambda rule, config, num_chunks=1: engines[num_chunks])
+@pytest.fixture
+def sizes(engines, monkeypatch):
+    """What the programs need; engines are made of these two, and memory is plenty."""
+    made = lambda rule, config, num_chunks=1: engines[num_chunks]  # noqa: E731
+    monkeypatch.setattr(memory, "Engine", made)
     monkeypatch.setattr(memory, "possible_chunks", lambda cohorts, devices: [1, 3])
-    sizes = {n: needed_bytes(e) for n, e in engines.items()}
+    monkeypatch.setattr(memory, "free_bytes", lambda engine: None)
+    return {n: needed_bytes(e) for n, e in engines.items()}
+
+
+def has(monkeypatch, available):
+    monkeypatch.setattr(memory, "available_bytes", lambda _: available)
+
+
+def test_the_compiler_decides_the_number_of_chunks(sizes, monkeypatch):
+    """Where the trace foretold too little."""
+    monkeypatch.setattr(memory, "foretold_bytes", lambda engine: 0)
     for available, expected in [(sizes[1], 1), (sizes[1] - 1, 3), (sizes[3], 3), (None, 1)]:
-        monkeypatch.setattr(memory, "available_bytes", lambda _, a=available: a)
+        has(monkeypatch, available)
         assert fitting_engine(CONFIG.rule, CONFIG).num_chunks == expected
-    monkeypatch.setattr(memory, "available_bytes", lambda _: sizes[3] - 1)
+    has(monkeypatch, sizes[3] - 1)
     with pytest.raises(MemoryTooSmallError, match="--lifetimes-per-chunk"):
         fitting_engine(CONFIG.rule, CONFIG)
+
+
+def test_what_the_trace_foretells_is_about_what_is_needed(engines, sizes):
+    for n, engine in engines.items():
+        assert 0.6 < foretold_bytes(engine) / sizes[n] < 1.5
+
+
+def test_one_compilation_decides_where_the_trace_foretold_it(engines, sizes, monkeypatch):
+    asked = []
+
+    def needed(engine):
+        asked.append(engine.num_chunks)
+        return sizes[engine.num_chunks]
+
+    monkeypatch.setattr(memory, "needed_bytes", needed)
+    has(monkeypatch, int(0.9 * sizes[1]))
+    assert fitting_engine(CONFIG.rule, CONFIG).num_chunks == 3
+    assert set(asked) == {3}
+    asked.clear()
+    has(monkeypatch, sizes[3] // 3)
+    with pytest.raises(MemoryTooSmallError, match="device that has"):
+        fitting_engine(CONFIG.rule, CONFIG)
+    assert asked == []
+
+
+def test_the_chunks_asked_for_are_all_there_is(engines, sizes, monkeypatch):
+    config = dataclasses.replace(CONFIG, lifetimes_per_chunk=12)
+    asked = Engine(config.rule, config, devices=jax.devices()[:1])
+    monkeypatch.setattr(memory, "Engine", lambda rule, config: asked)
+    monkeypatch.setattr(memory, "needed_bytes", lambda engine: sizes[1])
+    has(monkeypatch, sizes[1] - 1)
+    with pytest.raises(MemoryTooSmallError):
+        fitting_engine(config.rule, config)
+
+
+def test_memory_that_others_have_taken_is_not_counted_on(engines, sizes, monkeypatch):
+    """Before anything is compiled, and no more chunks are taken: a run keeps their number."""
+    has(monkeypatch, 2 * sizes[1])
+    monkeypatch.setattr(memory, "needed_bytes", lambda engine: pytest.fail("it was compiled"))
+    monkeypatch.setattr(memory, "free_bytes", lambda engine: foretold_bytes(engine) - 1)
+    with pytest.raises(MemoryTooSmallError, match=r"GB are free; end other programs, or give"):
+        fitting_engine(CONFIG.rule, CONFIG)
+    monkeypatch.setattr(memory, "free_bytes", foretold_bytes)
+    monkeypatch.setattr(memory, "needed_bytes", lambda engine: sizes[engine.num_chunks])
+    assert fitting_engine(CONFIG.rule, CONFIG).num_chunks == 1
+
+
+def test_a_containers_limit_is_what_a_cpu_has(engines, tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "LIMITS", (str(limit), str(tmp_path / "none")))
+    limit.write_text("1000000\n")
+    assert available_bytes(engines[1]) == 900_000
+    limit.write_text("max\n")
+    assert available_bytes(engines[1]) > 1e9
+    assert 0 < free_bytes(engines[1]) < available_bytes(engines[1]) / 0.9
 
 
 def test_cpus_take_tables_as_their_caches_like(engines, monkeypatch):
