@@ -14,12 +14,19 @@ def is_import_path(name: str) -> bool:
     return bool(colon) and attribute.isidentifier() and re.fullmatch(r"[\w.-]+", module) is not None
 
 
-def imported(name: str, what: str, needed: str, attributes: tuple[str, ...] = ()) -> Any:
+def imported(
+    name: str,
+    what: str,
+    needed: str,
+    attributes: tuple[str, ...] = (),
+    methods: tuple[str, ...] = (),
+) -> Any:
     """An instance of the class, or what the function returns, at `name`; the working directory
     counts as well.
 
     Args:
         attributes: that it must have.
+        methods: that must be a class's before it is called, where a file and not the user names it.
 
     Raises ValueError, saying that `name` cannot be taken for `what` and what is `needed`.
     """
@@ -27,7 +34,12 @@ def imported(name: str, what: str, needed: str, attributes: tuple[str, ...] = ()
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        made = getattr(importlib.import_module(module_name), attribute)()
+        found = getattr(importlib.import_module(module_name), attribute)
+        if methods and not isinstance(found, type):
+            raise TypeError("it is no class")
+        for each in methods:
+            getattr(found, each)
+        made = found()
         for each in attributes:
             getattr(made, each)
     except Exception as error:

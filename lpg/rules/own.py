@@ -47,7 +47,7 @@ class OwnRule:
     def rule(self) -> UpdateRule:
         """An instance of the user's class; ValueError where it cannot be had or lacks a method."""
         needed = "a class with the methods of lpg.rule.UpdateRule that is built without arguments"
-        return imported(self.kind, "a rule", needed, METHODS)
+        return imported(self.kind, "a rule", needed, methods=METHODS)
 
     @property
     def bootstraps(self) -> bool:

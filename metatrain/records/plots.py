@@ -59,26 +59,42 @@ def mean_of_curves(curves: list[np.ndarray]) -> np.ndarray:
 
 
 def draw_returns(records: list[dict[str, Any]], path: Path) -> None:
-    """Late-life return, normalised from random (0) to best (1): environments thin, mean thick."""
-    names = [name for name in records[0]["environments"] if name in SUITE]
-    families = [f for f in FAMILIES if any(SUITE[n].family == f for n in names)]
-    if not families:
-        return  # worlds of the user's own have no reference to be normalised by
+    """Late-life return, normalised from random (0) to best (1): environments thin, mean thick.
+
+    Those that are not of the suite, whose best nobody knows, have a panel of returns as they are.
+    """
+    panels = families(list(records[0]["environments"]))
     steps = meta_steps(records)
     width = max(1, len(records) // 8)
-    with figures.panels(path, len(families), len(FAMILIES), (5.0, 4.0)) as (_, axes):
-        for axis, family in zip(axes, families, strict=True):
-            own = [name for name in names if SUITE[name].family == family]
+    with figures.panels(path, len(panels), len(FAMILIES), (5.0, 4.0)) as (_, axes):
+        for axis, (family, names) in zip(axes, panels.items(), strict=True):
             lines: dict[str, Artist] = {}
             curves = []
-            for name, look in figures.looks(own).items():
-                low, high = SUITE[name].return_range
-                curves.append((series(records, name, "late_return") - low) / (high - low))
+            for name, look in figures.looks(names).items():
+                curves.append(normalised(name, series(records, name, "late_return")))
                 (lines[name],) = axis.plot(steps, smooth(curves[-1], width), linewidth=1, **look)
-            (lines["mean"],) = axis.plot(steps, smooth(mean_of_curves(curves), width), **MEAN)
-            axis.axhline(0, color="grey", linestyle=":", linewidth=1)
-            axis.set(title=family, xlabel="meta-step", ylabel="late-life return (0 random, 1 best)")
+            label = "late-life return"
+            if family in FAMILIES:
+                label = "late-life return (0 random, 1 best)"
+                (lines["mean"],) = axis.plot(steps, smooth(mean_of_curves(curves), width), **MEAN)
+                axis.axhline(0, color="grey", linestyle=":", linewidth=1)
+            axis.set(title=family, xlabel="meta-step", ylabel=label)
             figures.legend(axis, lines)
+
+
+def families(names: list[str]) -> dict[str, list[str]]:
+    """Environments by family, the suite's in its order, then "other" ones."""
+    found = {f: [n for n in names if n in SUITE and SUITE[n].family == f] for f in FAMILIES}
+    found["other"] = [n for n in names if n not in SUITE]
+    return {family: own for family, own in found.items() if own}
+
+
+def normalised(name: str, returns: np.ndarray) -> np.ndarray:
+    """From random (0) to best (1) on the suite, as they are elsewhere."""
+    if name not in SUITE:
+        return returns
+    low, high = SUITE[name].return_range
+    return (returns - low) / (high - low)
 
 
 def meta_steps(records: list[dict[str, Any]]) -> list[int]:

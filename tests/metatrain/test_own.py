@@ -190,3 +190,24 @@ def test_what_is_no_rule_is_refused():
         OwnRule(f"{ME}:Corridor")
     with pytest.raises(ValueError, match="is no package.module:Name"):
         OwnRule("mine")
+
+
+def called():
+    raise AssertionError("it was called")
+
+
+class Incomplete:
+    """Not a rule, and nothing that may be built."""
+
+    init = heads = targets = None
+
+    def __init__(self):
+        called()
+
+
+@pytest.mark.parametrize(
+    "name, why", [("called", "it is no class"), ("Incomplete", "has no attribute 'loss'")]
+)
+def test_what_a_files_header_names_is_not_called_unless_it_is_a_rule(name, why):
+    with pytest.raises(ValueError, match=why):
+        OwnRule(f"{ME}:{name}")

@@ -94,6 +94,23 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path, saved):
     assert bar.get_ylabel() == "probability of the arm" and bar.get_ylim() == (0, 1)
 
 
+def test_worlds_of_ones_own_have_a_panel_of_returns_as_they_are(tmp_path, saved):
+    """Beside the suite's, or alone; nobody knows the best there is."""
+    own = {"my.worlds:Mine": [3.0, None, 5.0], "Catch-bsuite": [None, 0.0, 1.0]}
+    records = [line(i) for i in range(3)]
+    for i, record in enumerate(records):
+        record["environments"] |= {name: environment(late, i) for name, late in own.items()}
+    plots.draw_returns(records, tmp_path / "returns.png")
+    other = saved["returns.png"].axes[-1]
+    assert len(saved["returns.png"].axes) == 3 and other.get_title() == "other"
+    assert legend_of(other) == list(own) and other.get_ylabel() == "late-life return"
+    np.testing.assert_array_equal(other.lines[0].get_ydata(), [3.0, np.nan, 5.0])
+    for record in records:
+        record["environments"] = {name: record["environments"][name] for name in own}
+    plots.draw_returns(records, tmp_path / "returns.png")
+    assert [axis.get_title() for axis in saved["returns.png"].axes] == ["other"]
+
+
 def test_a_validation_shows_its_score_and_the_one_exported(tmp_path, saved):
     plots.draw_validation(
         [line(0), validated(1, 0.5, 10), validated(2, 0.25, 20)], tmp_path / "v.png"
