@@ -31,10 +31,11 @@ class Point(NamedTuple):
 
 
 def point(updates: int, steps: int, summary: EpisodeSummary, trace: dict[str, Any]) -> Point:
-    """Of `updates` updates, `steps` environment steps of each life; sums as means."""
-    count = np.asarray(summary.count)
-    returns = np.where(count > 0, summary.return_sum / np.maximum(count, 1), np.nan)
-    return Point(updates, np.asarray(summary.reward_sum) / steps, returns, by_name(trace))
+    """Of `updates` updates, `steps` environment steps of each life; sums as means, in float64 as
+    what is read from a file: lives that are taken up again yield the same bits."""
+    returns, count, rewards = (np.asarray(x, float) for x in summary)
+    means = np.where(count > 0, returns / np.maximum(count, 1), np.nan)
+    return Point(updates, rewards / steps, means, by_name(trace))
 
 
 def as_curve(points: list[Point], diverged: Bool[np.ndarray, "N"]) -> Curve:

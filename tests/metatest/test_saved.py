@@ -36,6 +36,7 @@ def live(task, saved=None, on_progress=lambda n: None):
 def assert_same(a, b):
     for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True):
         np.testing.assert_array_equal(x, y)
+        assert x.dtype == y.dtype  # else means of them differ in the last digits
     assert a.traces.keys() == b.traces.keys()
 
 
