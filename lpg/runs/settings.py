@@ -40,9 +40,10 @@ def refuse_settings(values: Mapping[str, Any]) -> None:
         value = getattr(value, "value", value)  # of an enumeration
         if value not in needed:
             why = f" ({WHY[name]})" if name in WHY else ""
+            remedy = "unset it" if needed[0] is None else f"unset it, or set it to {needed[0]}"
             raise ValueError(
                 f"JAX's switch {name.upper()} is set to {value}, with which results would be "
-                f"others or none{why}; unset it, or set it to {needed[0]}, and run again."
+                f"others or none{why}; {remedy}, and run again."
             )
 
 
@@ -50,8 +51,9 @@ def refuse_platforms() -> None:
     """ValueError where JAX finds none of the devices that it was told to take."""
     try:
         jax.devices()
-    except RuntimeError as error:
-        reason, asked = " ".join(str(error).split())[:300], jax.config.values["jax_platforms"]
+    except (RuntimeError, AssertionError) as error:  # the latter of platforms without a plugin
+        reason = " ".join(str(error).split())[:300] or "it has no such platform here"
+        asked = jax.config.values["jax_platforms"]
         raise ValueError(
             f"JAX finds no device ({reason}); JAX_PLATFORMS is {asked!r}: set it to cpu, or unset "
             "it, and run again."
