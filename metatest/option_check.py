@@ -119,9 +119,6 @@ def _not_taken(option: str, asked: Asked) -> str | None:
     if option == "baseline-head":
         with_head = any(_has_head(algorithm) for algorithm in asked.algorithms)
         return None if with_head else "it is of the rule lpg"
-    if option == "selection-seeds":
-        arms = _any(asked, lambda training, spec: len(training.arms(spec)) > 1)
-        return None if arms else "each has one arm, so there is nothing to choose"
     if option in OF_A_TASK:
         taker = _any(asked, lambda training, spec: _takes(training, spec, option))
         tuned = "give --tuning.learning-rates" if option == "learning-rates" else "each has its own"

@@ -136,6 +136,13 @@ def test_every_option_is_taken_or_refused_by_name(path, asked, tmp_path, monkeyp
     assert taken == alone[path]
 
 
+def test_how_arms_are_chosen_may_be_said_where_there_is_one(asked, tmp_path):
+    """Scripts say it whatever arms they are given."""
+    rule = rule_file(tmp_path / "rule.safetensors")
+    one = ["--learning-rates", "1", "--prediction-costs", "1"]
+    assert asked("--rule", rule, "--envs", "short", *one, "--selection-seeds", "1")
+
+
 @pytest.mark.parametrize(
     ("names", "arguments", "told"),
     [
@@ -154,8 +161,6 @@ def test_every_option_is_taken_or_refused_by_name(path, asked, tmp_path, monkeyp
         ("stac", "--atari pong --atari-options.learning-rates 1", "--tuning.atari-rates"),
         ("stac", "--atari pong --atari-options.settings.num-envs 2", "give --tuning.num-envs"),
         ("lpg", "--atari pong --atari-options.selection-frames 9", "so there is nothing to choose"),
-        ("a2c", "--envs short --learning-rates 1 --prediction-costs 1 --selection-seeds 2",
-         "takes --selection-seeds; each has one arm"),
         ("stac", "--envs short --gamma .9 --tuning.gamma .9", "say the same; give one of them"),
         ("a2c a2c", "--envs short", "Two algorithms are called a2c"),
         ("stac[num_heads=5]", "--envs short", "stac does not take num_heads"),
