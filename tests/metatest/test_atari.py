@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 
 import gymnasium
 import jax
@@ -17,7 +18,7 @@ from lpg.rules.lpg_eq7 import LPGWithBaseline
 from lpg.runs.command import Stopped
 from metatest import agents
 from metatest.algorithms import AlgorithmOptions, a2c, choose
-from metatest.atari.env import AtariEnv, AtariSettings
+from metatest.atari.env import AtariEnv, AtariSettings, _make, _step
 from metatest.atari.final_agents import final_state
 from metatest.atari.games import games, resolve
 from metatest.atari.options import AtariOptions
@@ -59,15 +60,10 @@ def test_screens_equal_gymnasium(life_loss):
     from ale_py.vector_env import AtariVectorEnv
 
     gymnasium.register_envs(ale_py)
-    env = AtariEnv("breakout", AtariSettings(num_envs=2, life_loss=life_loss), seed=0)
-    (half, other) = env._halves
-    other.env.close()
-    half.env.close()
-    half.env = AtariVectorEnv(
-        "breakout", 1, noop_max=0, use_fire_reset=False, reward_clipping=False,
-        autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP, life_loss_info=life_loss,
-    )  # fmt: skip
-    screen, info = half.env.reset(seed=3)
+    env = _make(
+        partial(AtariVectorEnv, noop_max=0), "breakout", 1, AtariSettings(life_loss=life_loss)
+    )
+    screen, info = env.reset(seed=3)
     reference = gymnasium.make("ALE/Breakout-v5", frameskip=1, repeat_action_probability=0.0)
     reference = gymnasium.wrappers.AtariPreprocessing(reference, noop_max=0)
     reference = gymnasium.wrappers.FrameStackObservation(reference, 4, padding_type="zero")
@@ -76,8 +72,7 @@ def test_screens_equal_gymnasium(life_loss):
     rng, total = np.random.default_rng(0), 0.0
     for _ in range(150):
         action = rng.integers(0, 4)
-        half.env.send(np.array([action], np.int32))
-        screen, reward, terminated, _, _ = half.env.recv()
+        screen, reward, terminated, _, _ = _step(env, np.array([action], np.int32))
         expected, expected_reward, expected_end, _, _ = reference.step(action)
         total += expected_reward
         if expected_end:
@@ -86,7 +81,7 @@ def test_screens_equal_gymnasium(life_loss):
         if not terminated[0]:
             np.testing.assert_array_equal(screen[0], expected)
     assert total > 0
-    half.env.close()
+    env.close()
 
 
 def test_rollouts_join_and_count_whole_games():
