@@ -128,13 +128,15 @@ def run_agent(
                     options.checkpoint_every - done % options.checkpoint_every,
                     num_updates - done,
                 )
-                state, interval = play_and_learn(programs, state, env, step, options.num_steps)
-                done += step
+                state, interval = play_and_learn(
+                    programs, state, env, step, options.num_steps, stop
+                )
+                done += interval.updates
                 line = log_line(game, options, done, interval, programs, state)
                 lines.append(line)
                 file.write(json.dumps(line) + "\n")
                 file.flush()
-                on_progress(step, line)
+                on_progress(interval.updates, line)
                 if done % options.checkpoint_every == 0 or done == num_updates or stop:
                     checkpoints.save(done, state._replace(kept=()))
             if done < num_updates:

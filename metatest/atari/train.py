@@ -151,12 +151,14 @@ def play_and_learn(
     env: AtariEnv,
     num_updates: int,
     num_steps: int,
+    stop: Sequence[int] = (),
 ) -> tuple[AtariState, Interval]:
-    """`num_updates` rollouts and updates; the last update is waited for."""
+    """`num_updates` rollouts and updates, or those until there is something in `stop`, at least
+    one; the last update is waited for."""
     started = time.perf_counter()
-    player = Player(programs, state)
-    rewards, episodes = [], []
-    for update in range(int(state.update), int(state.update) + num_updates):
+    player, first = Player(programs, state), int(state.update)
+    rewards, episodes, update = [], [], first
+    for update in range(first, first + num_updates):
         player.follow(state, update)
         trajectories = list(state.kept)
         while len(trajectories) < programs.learner.num_trajectories:
@@ -165,9 +167,11 @@ def play_and_learn(
             episodes += rollout.episodes
             trajectories.append(as_trajectory(rollout))
         state = programs.learn(state._replace(kept=()), trajectories)
+        if stop:
+            break
     state = jax.block_until_ready(state)
     seconds = time.perf_counter() - started
-    return state, Interval(num_updates, seconds, float(np.mean(rewards)), episodes)
+    return state, Interval(update + 1 - first, seconds, float(np.mean(rewards)), episodes)
 
 
 def as_trajectory(rollout: AtariRollout) -> Trajectory:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 
 import gymnasium
@@ -15,7 +16,6 @@ from lpg.agents.nature_network import AtariAgent
 from lpg.heads import Heads
 from lpg.learner import FrozenRule
 from lpg.rules.lpg_eq7 import LPGWithBaseline
-from lpg.runs.command import Stopped
 from metatest import agents
 from metatest.algorithms import AlgorithmOptions, a2c, choose
 from metatest.atari.env import AtariEnv, AtariSettings, _make, _step
@@ -160,9 +160,9 @@ def programs():
     return make_programs(FrozenRule(rule, rule.init(jax.random.key(0))), 4)
 
 
-def run(programs, folder, num_updates, on_progress=lambda n, line: None):
+def run(programs, folder, num_updates, on_progress=lambda n, line: None, options=TINY):
     game = games()["breakout"]
-    return run_agent(programs, game, TINY, (5e-4, 0.5), 0, num_updates, folder, on_progress)
+    return run_agent(programs, game, options, (5e-4, 0.5), 0, num_updates, folder, on_progress)
 
 
 class Killed(Exception):
@@ -189,8 +189,6 @@ def test_a_killed_run_goes_on_with_nothing_lost_or_counted_twice(programs, tmp_p
 
 
 def test_a_game_with_arms_seeds_and_video(tmp_path):
-    from dataclasses import replace
-
     options = replace(TINY, prediction_costs=(0.5, 1.0), selection_frames=4 * 40)
     game = games()["breakout"]
     result = evaluate_atari(AtariRun(a2c(), game, options, tmp_path))
@@ -220,8 +218,6 @@ def test_a_game_with_arms_seeds_and_video(tmp_path):
 def test_an_agent_that_tunes_itself_plays_and_is_taken_up_again(tmp_path):
     """IMPALA's settings, two trajectories an update, metaparameters in the log; the network is the
     small one, which compiles sooner."""
-    from dataclasses import replace
-
     tuning = TuningOptions(num_envs=2, lag=1, meta_learning_rate=0.1)
     (stac,) = choose(("stac[lam,alpha]",), AlgorithmOptions(tuning=tuning))
     published = stac.training.atari
@@ -239,20 +235,6 @@ def test_an_agent_that_tunes_itself_plays_and_is_taken_up_again(tmp_path):
     assert first["traces"]["lam"] != last["traces"]["lam"]
     again = evaluate_atari(AtariRun(stac, pong, options, tmp_path))
     assert again == result
-
-
-def test_a_signal_saves_and_stops(programs, tmp_path):
-    import os
-    import signal
-
-    def interrupt(updates, line):
-        if line and line["update"] == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Stopped):
-        run(programs, tmp_path, 10, interrupt)
-    lines = run(programs, tmp_path, 10)
-    assert [line["update"] for line in lines] == [2, 4, 6, 8, 10]
 
 
 def test_hypers_and_a2c_learner_move_every_parameter():
