@@ -173,7 +173,8 @@ def test_the_other_games_are_played_and_the_command_takes_the_run_up(
     sizes = {"num-steps": 5, "frames": 400, "seeds": 1, "log-every": 1, "checkpoint-every": 2}
     sizes |= {"video-steps": 0, "settings.num-envs": 2}
     options = [x for name, n in sizes.items() for x in (f"--atari-options.{name}", n)]
-    command = ["--rule", "a2c", "--atari", "pong", "breakout", *options, "--run-dir", out]
+    command = ["--rule", "a2c", "--atari", "pong", "breakout", *options]
+    command += ["--run-dir", out, "--jobs", 1]
     code, error = refused(monkeypatch, capsys, *command)
     assert code == 1 and error == f"metatest: {_hangs()}"
     (row,) = map(json.loads, (out / "results.jsonl").read_text().splitlines())
