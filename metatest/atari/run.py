@@ -5,7 +5,7 @@ for all 57 games again and only the missing ones are played.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from pathlib import Path
@@ -23,7 +23,14 @@ from metatest.atari.lines import log_line
 from metatest.atari.lives import Life, chosen_arm, curve, stages
 from metatest.atari.options import AtariOptions
 from metatest.atari.taking_up import AtariRun
-from metatest.atari.train import Programs, hypers, make_programs, newborn, play_and_learn
+from metatest.atari.train import (
+    AtariState,
+    Programs,
+    hypers,
+    make_programs,
+    newborn,
+    play_and_learn,
+)
 from metatest.curve import Curve
 from metatest.report.results import Result
 from metatest.training import Arm
@@ -108,11 +115,8 @@ def run_agent(
     on_progress: OnProgress,
     stopping: AbstractContextManager[list[int]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One agent's lines of metrics.jsonl, from the first update to the last.
-
-    Args:
-        stopping: in whose list there is something once the run is to be saved and left; a signal
-            where not given.
+    """One agent's lines of metrics.jsonl, from the first update to the last; saved and left once
+    there is something in the list of `stopping`, or after a signal where that is not given.
 
     Raises EmulatorError as `AtariEnv` does, Stopped where it was left.
     """
@@ -130,25 +134,38 @@ def run_agent(
     env = AtariEnv(game.name, options.settings, seed * 1_000_003 + done)
     try:
         with stopping or stop_signals() as stop, log.open("a") as file:
-            while done < num_updates and not stop:
-                step = min(
-                    options.log_every - done % options.log_every,
-                    options.checkpoint_every - done % options.checkpoint_every,
-                    num_updates - done,
-                )
-                state, interval = play_and_learn(
-                    programs, state, env, step, options.num_steps, stop
-                )
-                done += interval.updates
-                line = log_line(game, options, done, interval, programs, state)
+            for after, line in _intervals(programs, game, options, state, env, num_updates, stop):
                 lines.append(line)
                 file.write(json.dumps(line) + "\n")
                 file.flush()
-                on_progress(interval.updates, line)
+                on_progress(line["updates"], line)
+                done = line["update"]
                 if done % options.checkpoint_every == 0 or done == num_updates or stop:
-                    checkpoints.save(done, state._replace(kept=()))
+                    checkpoints.save(done, after._replace(kept=()))
             if done < num_updates:
                 raise Stopped
     finally:
         env.close()
     return lines
+
+
+def _intervals(
+    programs: Programs,
+    game: Game,
+    options: AtariOptions,
+    state: AtariState,
+    env: AtariEnv,
+    num_updates: int,
+    stop: Sequence[int],
+) -> Iterator[tuple[AtariState, dict[str, Any]]]:
+    """The state at every line of metrics.jsonl and at every checkpoint, with its line."""
+    done = int(state.update)
+    while done < num_updates and not stop:
+        step = min(
+            options.log_every - done % options.log_every,
+            options.checkpoint_every - done % options.checkpoint_every,
+            num_updates - done,
+        )
+        state, interval = play_and_learn(programs, state, env, step, options.num_steps, stop)
+        done += interval.updates
+        yield state, log_line(game, options, done, interval, programs, state)

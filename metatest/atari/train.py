@@ -8,9 +8,10 @@ computed anew on the trajectory.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from lpg.agents.nature_network import AtariAgent
 from lpg.heads import action_log_prob
 from lpg.learner import Learner, LearnerState
 from lpg.optimizers import make_optimizer
+from lpg.platform import platform, traced_for
 from lpg.rollout import sample_action
 from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
@@ -54,6 +56,7 @@ class Programs:
     agent: Agent
     optimizer: optax.GradientTransformation = field(default_factory=lambda: make_optimizer("adam"))
     lag: int = 1  # updates by which acting parameters are old
+    host: jax.Device | None = None  # that acts, where it is not the learner's device
 
     @property
     def body(self) -> Body:
@@ -64,7 +67,8 @@ class Programs:
     def act(self) -> Callable[..., tuple[Array, Array]]:
         """Compiled: who acts, a key and screens [B, 4, 84, 84] to actions i32 [B] and their
         log-probabilities."""
-        return jax.jit(partial(_act, self))
+        act = partial(_act, self)
+        return jax.jit(act if self.host is None else traced_for(self.host.platform, act))
 
     @cached_property
     def learn(self) -> Callable[..., AtariState]:
@@ -90,7 +94,19 @@ def make_programs(
 ) -> Programs:
     """The learner, an agent that has the heads it asks for, and an optimiser for a whole life."""
     agent = TORSOS[training.torso](learner.heads(num_actions))
-    return Programs(learner, agent, training.optimizer(num_updates), lag)
+    host = acting_host(training)
+    return Programs(learner, agent, training.optimizer(num_updates), lag, host)
+
+
+def acting_host(training: AtariTraining) -> jax.Device | None:
+    """The CPU beside an accelerator, for the small network: 15 screens take it less than the 2 ms
+    after which an accelerator answers (scripts/bench_atari.py counts). None for the learner's own
+    device: where that is a CPU, or cannot be had, and for the deep network."""
+    if training.torso != "nature" or platform() == "cpu":
+        return None
+    with suppress(RuntimeError):
+        return jax.local_devices(backend="cpu")[0]
+    return None
 
 
 def newborn(programs: Programs, seed: int, hypers: Hypers) -> AtariState:
@@ -125,24 +141,33 @@ def _learn(programs: Programs, state: AtariState, trajectories: Sequence[Traject
 
 class Player:
     """Chooses actions with the oldest parameters that a state has, which are ready while the update
-    that made the state is still being computed."""
+    that made the state is still being computed; a host that acts fetches them once a rollout."""
 
     def __init__(self, programs: Programs, state: AtariState):
-        self._act, self._run_key = programs.act, state.key
+        self._act, self._host = programs.act, programs.host
+        self._run_key = self._there(state.key)
         self.follow(state, int(state.update))
 
     def follow(self, state: AtariState, update: int) -> None:
         """Act for `state` from here on, with draws that go with its `update`: that number and the
         run's key are asked of nothing that is still being computed."""
-        self._actor = state.lagging[0]
-        self._key = jax.random.fold_in(self._run_key, update)
+        self._actor = self._there(state.lagging[0])
+        with self._place():
+            self._key = jax.random.fold_in(self._run_key, update)
         self._calls = 0
 
     def __call__(self, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._calls += 1
-        key = jax.random.fold_in(self._key, self._calls)
-        action, log_prob = self._act(self._actor, key, screen)
-        return np.asarray(action), np.asarray(log_prob)
+        with self._place():
+            key = jax.random.fold_in(self._key, self._calls)
+            return jax.device_get(self._act(self._actor, key, screen))  # both at once
+
+    def _place(self) -> AbstractContextManager[Any]:
+        """Where numbers become arrays, which would be fetched from the accelerator else."""
+        return nullcontext() if self._host is None else jax.default_device(self._host)
+
+    def _there(self, x: Any) -> Any:
+        return x if self._host is None else jax.device_put(x, self._host)
 
 
 def play_and_learn(
