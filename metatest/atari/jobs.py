@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lpg.platform import cores
 from lpg.runs.command import Stopped, enable_compilation_cache
 from lpg.runs.owner import owned
 from lpg.runs.workers import DiedError, News, Workers
@@ -41,9 +42,7 @@ def default_number() -> int:
     """One for every four cores; one alone where no two processes can have the device."""
     if jax.default_backend() == "tpu":
         return 1
-    known = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    return max(1, cores // CORES)
+    return max(1, cores() // CORES)
 
 
 def share_devices() -> None:

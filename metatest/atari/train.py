@@ -25,7 +25,7 @@ from lpg.agents.nature_network import AtariAgent
 from lpg.heads import action_log_prob
 from lpg.learner import Learner, LearnerState
 from lpg.optimizers import make_optimizer
-from lpg.platform import platform, traced_for
+from lpg.platform import cores, platform, traced_for
 from lpg.rollout import sample_action
 from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
@@ -34,6 +34,9 @@ from metatest.atari.env import AtariEnv, AtariRollout, Episode
 from metatest.train_agent import Acting, acting
 from metatest.training import PUBLISHED_ATARI, AtariTraining
 
+# From as many on acting takes less of a step there than an accelerator's answers, 2 ms each, even
+# where the emulator needs the cores as well (scripts/bench_atari.py counts: from 7).
+HOST_CORES = 8
 TORSOS = {"nature": AtariAgent, "resnet": ResNetAgent}
 
 
@@ -99,12 +102,12 @@ def make_programs(
 
 
 def acting_host(training: AtariTraining) -> jax.Device | None:
-    """The CPU beside an accelerator, for the small network: 15 screens take it less than the 2 ms
-    after which an accelerator answers (scripts/bench_atari.py counts). None for the learner's own
-    device: where that is a CPU, or cannot be had, and for the deep network."""
-    if training.torso != "nature" or platform() == "cpu":
+    """The CPU beside an accelerator, where it acts on screens before that could answer; None for
+    the learner's own device. For the small network alone, and whatever else the machine does, so
+    that one machine always acts alike."""
+    if training.torso != "nature" or platform() == "cpu" or cores() < HOST_CORES:
         return None
-    with suppress(RuntimeError):
+    with suppress(RuntimeError):  # JAX was told to do without it
         return jax.local_devices(backend="cpu")[0]
     return None
 

@@ -9,9 +9,9 @@ from test_atari_play import Silent
 
 from lpg.platform import for_platform
 from metatest.algorithms import a2c
+from metatest.atari import train
 from metatest.atari.env import AtariSettings
 from metatest.atari.train import (
-    TORSOS,
     acting_host,
     hypers,
     make_programs,
@@ -68,11 +68,27 @@ def test_a_host_acts_as_the_learners_device_does():
     jax.tree.map(np.testing.assert_array_equal, states[0].learner, states[1].learner)
 
 
-@pytest.mark.parametrize("torso", TORSOS)
-def test_beside_an_accelerator_the_small_network_acts_on_the_host(torso):
+@pytest.mark.parametrize(
+    ("torso", "cores", "acts"),
+    [("nature", 8, True), ("nature", 7, False), ("resnet", 64, False)],
+)
+def test_beside_an_accelerator_the_small_network_acts_on_a_host_of_many_cores(
+    monkeypatch, torso, cores, acts
+):
+    monkeypatch.setattr(train, "cores", lambda: cores)
     training = AtariTraining(torso=torso)
     assert acting_host(training) is None
     with for_platform("cuda"):
         found = acting_host(training)
         assert make_programs(a2c().learner, 6, training).host == found
-    assert found == (jax.devices("cpu")[0] if torso == "nature" else None)
+    assert found == (jax.devices("cpu")[0] if acts else None)
+
+
+def test_no_accelerator_needs_a_cpu_beside_it(monkeypatch):
+    def none_there(backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(train, "cores", lambda: 16)
+    monkeypatch.setattr(jax, "local_devices", none_there)
+    with for_platform("cuda"):
+        assert acting_host(AtariTraining()) is None

@@ -140,7 +140,7 @@ def test_what_is_no_failure_of_one_run_alone_ends_the_sweep(tmp_path):
     ("cores", "platform", "number"), [(1, "cpu", 1), (7, "gpu", 1), (16, "gpu", 4), (16, "tpu", 1)]
 )
 def test_there_is_a_job_for_every_four_cores(monkeypatch, cores, platform, number):
-    monkeypatch.setattr(jobs.os, "sched_getaffinity", lambda pid: set(range(cores)))
+    monkeypatch.setattr(jobs, "cores", lambda: cores)
     monkeypatch.setattr(jobs.jax, "default_backend", lambda: platform)
     assert jobs.default_number() == number
 
