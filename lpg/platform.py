@@ -5,6 +5,7 @@ the backward pass keeps). Whoever compiles for particular devices says so by `fo
 asks JAX for its default backend, so that a program can be compiled for a device that is not there.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -40,3 +41,9 @@ def traced_for(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
 
     return traced
+
+
+def cores() -> int:
+    """Of the CPU, that this process may use."""
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1

@@ -1,7 +1,9 @@
 """The command `metatest`: train fresh agents with a frozen rule, beside baselines."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -20,6 +22,7 @@ from lpg.runs.streams import fail
 from metatest.algorithms import Algorithm, AlgorithmOptions, choose
 from metatest.atari.env import check_installed
 from metatest.atari.games import resolve
+from metatest.atari.jobs import Jobs, default_number
 from metatest.atari.options import AtariOptions
 from metatest.atari.sweep import play_all
 from metatest.atari.taking_up import AtariRun
@@ -66,6 +69,9 @@ class Command:
     """Atari games by name (Breakout, yars_revenge), or atari57; resumed where they were stopped."""
     atari_options: AtariOptions = field(default_factory=AtariOptions)
     """Published settings; the rule gets Eq. 7's head f(s) there."""
+    jobs: int | None = None
+    """Atari's agents that are trained at a time, each in a process of its own; else one for every
+    four cores. Their numbers do not depend on it."""
     seeds: int = 8
     """Fresh agents whose results are reported."""
     selection_seeds: int = 8
@@ -162,7 +168,14 @@ def _run(command: Command, arguments: list[str], asked: Asked, budget: Budget) -
     if asked.games:
         options, saving = command.atari_options, command.save_agents
         sound &= play_all(
-            run_dir, asked.players, asked.games, options, console, command.seed, saving
+            run_dir,
+            asked.players,
+            asked.games,
+            options,
+            console,
+            command.seed,
+            saving,
+            _jobs(command),
         )
     print_report(write_report(run_dir, [run_dir]), run_dir)
     return sound
@@ -170,6 +183,8 @@ def _run(command: Command, arguments: list[str], asked: Asked, budget: Budget) -
 
 def _asked(command: Command) -> Asked:
     """Raises ValueError for what there is not."""
+    if command.jobs is not None and command.jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {command.jobs}.")
     if not command.envs and not command.atari:
         raise ValueError("Name at least one environment with --envs or game with --atari.")
     overrides = Overrides(
@@ -177,20 +192,32 @@ def _asked(command: Command) -> Asked:
     )
     tuning = command.tuning
     of_envs = tuning if command.gamma is None else replace(tuning, gamma=command.gamma)
-    of_atari = replace(tuning, lag=max(1, tuning.lag))  # the emulator's
     return Asked(
         specs=[overrides.apply(find_task(name)) for name in command.envs],
         games=resolve(command.atari),
-        algorithms=_algorithms(command, command.baseline_head, of_envs),
-        players=_algorithms(command, True, of_atari) if command.atari else [],
+        algorithms=_algorithms(command, command.baseline_head, of_envs)(),
+        players=_players(command)() if command.atari else [],
         tuning=tuning,
         atari_options=command.atari_options,
     )
 
 
-def _algorithms(command: Command, baseline_head: bool, tuning: TuningOptions) -> list[Algorithm]:
+def _algorithms(
+    command: Command, baseline_head: bool, tuning: TuningOptions
+) -> Callable[[], list[Algorithm]]:
+    """What makes them, here and in processes of their own."""
     options = AlgorithmOptions(baseline_head, command.precision, tuning)
-    return choose((command.rule, *command.baselines), options)
+    return partial(choose, (command.rule, *command.baselines), options)
+
+
+def _players(command: Command) -> Callable[[], list[Algorithm]]:
+    tuning = replace(command.tuning, lag=max(1, command.tuning.lag))  # the emulator's
+    return _algorithms(command, True, tuning)
+
+
+def _jobs(command: Command) -> Jobs | None:
+    number = default_number() if command.jobs is None else command.jobs
+    return Jobs(number, _players(command)) if number > 1 else None
 
 
 def _refuse_other(command: Command, asked: Asked, budget: Budget) -> None:

@@ -1,5 +1,6 @@
 """What a command does before its own imports, which take seconds and a device."""
 
+import os
 import sys
 
 from lpg.runs import signals, streams
@@ -20,8 +21,15 @@ def start(command: str) -> None:
         sys.exit(streams.fail(command, error, 2))
 
 
-def take_device(command: str) -> None:
-    """Exits with 2 and a sentence where there is none of those asked for."""
+def take_device(command: str, shared: bool = False) -> None:
+    """Exits with 2 and a sentence where there is none of those asked for.
+
+    Args:
+        shared: take a GPU's memory as it is needed, here and in processes to come; else the first
+            one would take three quarters of it.
+    """
+    if shared:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from lpg.runs.settings import refuse_platforms
 
     try:

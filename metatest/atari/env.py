@@ -6,11 +6,13 @@ emulator nor the network waits for the other longer than it must.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lpg.agents.nature_network import SCREEN
+from metatest.atari.emulator import Emulator, EmulatorError
 from metatest.atari.games import Game
 
 MAX_FRAMES = 108_000  # 30 minutes of play
@@ -71,7 +73,7 @@ class AtariRollout(NamedTuple):
 class _Half:
     """One vector environment, with the action that it is executing."""
 
-    env: Any
+    emulator: Emulator
     rows: slice
     observation: np.ndarray
     score: np.ndarray
@@ -81,7 +83,8 @@ class _Half:
 
 @dataclass
 class AtariEnv:
-    """`num_envs` copies of one game."""
+    """`num_envs` copies of one game. Whatever it is asked for raises EmulatorError where an
+    emulator hangs or has died."""
 
     game: str
     settings: AtariSettings
@@ -90,33 +93,23 @@ class AtariEnv:
 
     def __post_init__(self) -> None:
         self._vector_env = _import_ale()
+        self._emulators: list[Emulator] = []
         half = self.settings.num_envs // 2
-        self._halves = [self._make(i, slice(i * half, (i + 1) * half)) for i in range(2)]
-        self.num_actions = int(self._halves[0].env.single_action_space.n)
+        try:
+            self._halves = [self._start(i, slice(i * half, (i + 1) * half)) for i in range(2)]
+        except EmulatorError:
+            self.close()
+            raise
 
-    def _make(self, index: int, rows: slice) -> _Half:
-        from gymnasium.vector import AutoresetMode
-
+    def _start(self, index: int, rows: slice) -> _Half:
         count = rows.stop - rows.start
-        env = self._vector_env(
-            self.game,
-            count,
-            num_threads=self.settings.emulator_threads,
-            max_num_frames_per_episode=MAX_FRAMES,
-            repeat_action_probability=self.settings.sticky_actions,
-            autoreset_mode=AutoresetMode.SAME_STEP,
-            life_loss_info=self.settings.life_loss,
-            full_action_space=self.settings.all_actions,
-            # Clipped here instead: ale-py would hide the score. The 57-game protocol knows no
-            # fire at resets.
-            reward_clipping=False,
-            use_fire_reset=False,
-        )
+        make = partial(_make, self._vector_env, self.game, count, self.settings)
+        emulator = Emulator(self.game, make)
+        self._emulators.append(emulator)
         seeds = np.random.SeedSequence([self.seed, index]).generate_state(count)
-        observation, info = env.reset(seed=(seeds % 2**31).astype(np.int64))
-        return _Half(
-            env, rows, observation.copy(), np.zeros(count), info["episode_frame_number"].copy()
-        )
+        emulator.ask(partial(_reset, seeds=(seeds % 2**31).astype(np.int64)))
+        self.num_actions, observation, frame = emulator.answer()
+        return _Half(emulator, rows, observation, np.zeros(count), frame)
 
     def rollout(self, choose: Choose, num_steps: int) -> AtariRollout:
         """T steps of actions that `choose` chooses, half of the environments at a time."""
@@ -130,18 +123,18 @@ class AtariEnv:
             behaviour_log_prob=np.empty((num_steps, count), np.float32),
             episodes=[],
         )
+        for half in self._halves:
+            out.observation[0, half.rows] = half.observation
+            if half.pending is None:  # the very first step
+                self._send(half, choose)
         for t in range(num_steps):
             for half in self._halves:
-                if half.pending is None:  # the very first step
-                    self._send(half, choose)
-            for half in self._halves:
-                out.observation[t, half.rows] = half.observation
                 out.action[t, half.rows], out.behaviour_log_prob[t, half.rows] = half.pending
                 self._receive(half, out, t)
                 # The action for step t + 1, which the emulator executes during the other's turn.
                 self._send(half, choose)
         for half in self._halves:
-            out.observation[num_steps, half.rows] = half.observation
+            half.observation = half.observation.copy()  # or all of `out` would stay in memory
         return out
 
     def _send(self, half: _Half, choose: Choose) -> None:
@@ -151,12 +144,13 @@ class AtariEnv:
             raise ValueError(
                 f"Actions of {self.game} lie in 0..{self.num_actions - 1}, got {action}."
             )
-        half.env.send(np.ascontiguousarray(action, np.int32))
+        half.emulator.ask(partial(_step, action=np.ascontiguousarray(action, np.int32)))
         half.pending = action, log_prob
 
     def _receive(self, half: _Half, out: AtariRollout, t: int) -> None:
-        observation, reward, terminated, truncated, info = half.env.recv()
-        half.observation = observation.copy()  # ale-py writes into its buffers again
+        observation, reward, terminated, truncated, info = half.emulator.answer()
+        half.observation = out.observation[t + 1, half.rows]
+        half.observation[:] = observation
         out.reward[t, half.rows] = np.clip(reward, -1, 1)
         out.terminated[t, half.rows] = terminated
         out.truncated[t, half.rows] = truncated
@@ -171,11 +165,40 @@ class AtariEnv:
         half.started = frame.copy()
 
     def close(self) -> None:
-        """Fetch what the last actions led to, then end both halves' emulators."""
-        for half in self._halves:
-            if half.pending is not None:
-                half.env.recv()  # ale-py waits for ever for actions that were sent but not fetched
-            half.env.close()
+        """End both halves' emulators, once the actions that they have are executed; one that hangs
+        is left behind."""
+        for emulator in self._emulators:
+            emulator.close()
+
+
+def _make(vector_env: Any, game: str, count: int, settings: AtariSettings) -> Any:
+    from gymnasium.vector import AutoresetMode
+
+    return vector_env(
+        game,
+        count,
+        num_threads=settings.emulator_threads,
+        max_num_frames_per_episode=MAX_FRAMES,
+        repeat_action_probability=settings.sticky_actions,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        life_loss_info=settings.life_loss,
+        full_action_space=settings.all_actions,
+        # Clipped here instead: ale-py would hide the score. The 57-game protocol knows no fire at
+        # resets.
+        reward_clipping=False,
+        use_fire_reset=False,
+    )
+
+
+def _reset(env: Any, seeds: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    """How many actions there are, first screens, and frames of the episodes."""
+    observation, info = env.reset(seed=seeds)
+    return int(env.single_action_space.n), observation, info["episode_frame_number"].copy()
+
+
+def _step(env: Any, action: np.ndarray) -> Any:
+    env.send(action)
+    return env.recv()
 
 
 def check_installed() -> None:

@@ -5,9 +5,9 @@ for all 57 games again and only the missing ones are played.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cache, partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,29 @@ from lpg.runs.signals import Stopped, stop_signals
 from metatest.atari.env import AtariEnv
 from metatest.atari.final_agents import film_first, save_all
 from metatest.atari.games import Game
-from metatest.atari.lines import as_curve, log_line
+from metatest.atari.lines import log_line
+from metatest.atari.lives import Life, chosen_arm, curve, stages
 from metatest.atari.options import AtariOptions
-from metatest.atari.taking_up import SELECTION, AtariRun
-from metatest.atari.train import Programs, hypers, make_programs, newborn, play_and_learn
+from metatest.atari.taking_up import AtariRun
+from metatest.atari.train import (
+    AtariState,
+    Programs,
+    hypers,
+    make_programs,
+    newborn,
+    play_and_learn,
+)
 from metatest.curve import Curve
 from metatest.report.results import Result
-from metatest.selection import choose
 from metatest.training import Arm
+
+# Updates done since the last call, and the newest line of metrics.jsonl, empty where there is none.
+OnProgress = Callable[[int, dict[str, Any]], None]
 
 
 def evaluate_atari(
     run: AtariRun,
-    on_progress: Callable[[int, dict[str, Any]], None] = lambda updates, record: None,
+    on_progress: OnProgress = lambda updates, record: None,
     save_agents: bool = False,
 ) -> Result:
     """Choose an arm where there are several, then train `seeds` agents; resumes what it finds.
@@ -39,28 +49,39 @@ def evaluate_atari(
     Args:
         save_agents: leave the agents as files.
 
-    Raises ValueError where the folder holds a run of other options, Stopped after a signal.
+    Raises ValueError where the folder holds a run of other options, EmulatorError where an emulator
+    hangs or dies, Stopped after a signal.
     """
     run.keep_options()
-    algorithm, game, options = run.algorithm, run.game, run.options
-    fresh, actions = algorithm.learner.fresh, options.settings.num_actions(game)
-    # Compiled once for all lives of one length.
-    programs = cache(
-        partial(make_programs, algorithm.learner, actions, algorithm.training.atari, lag=run.lag)
-    )
-
-    def live(total_frames: int, arm: Arm, place: int, name: str) -> list[dict[str, Any]]:
-        n = options.num_updates(total_frames, fresh)
-        seed, folder = run.draws(place), run.folder / name
-        return run_agent(programs(n), game, options, arm, seed, n, folder, on_progress)
-
-    chosen, said = _choose(live, options, f"{algorithm.name} on {game.name}")
-    lives = [live(options.frames, chosen, seed, f"seed{seed}") for seed in range(options.seeds)]
-    ended = programs(options.num_updates(options.frames, fresh))
+    programs, lives = programs_of(run), []
+    for lives in stages(run):
+        for life in lives:
+            live(run, life, programs(life.num_updates), on_progress)
+    ended, (chosen, said) = programs(lives[0].num_updates), chosen_arm(run)
     film_first(ended, run)
     if save_agents:
         save_all(ended, run, chosen)
-    return _result(run, as_curve(lives), chosen, said)
+    return _result(run, curve(run, lives), chosen, said)
+
+
+def programs_of(run: AtariRun) -> Callable[[int], Programs]:
+    """By a life's number of updates; compiled once for all lives of one length."""
+    algorithm, actions = run.algorithm, run.options.settings.num_actions(run.game)
+    training = algorithm.training.atari
+    return cache(partial(make_programs, algorithm.learner, actions, training, lag=run.lag))
+
+
+def live(
+    run: AtariRun,
+    life: Life,
+    programs: Programs,
+    on_progress: OnProgress,
+    stopping: AbstractContextManager[list[int]] | None = None,
+) -> None:
+    """One life to its end, from its newest checkpoint where it has one; as `run_agent` does."""
+    options, seed, folder = run.options, run.draws(life.place), run.folder / life.name
+    n = life.num_updates
+    run_agent(programs, run.game, options, life.arm, seed, n, folder, on_progress, stopping)
 
 
 def _result(run: AtariRun, curve: Curve, chosen: Arm, said: dict[str, Any]) -> Result:
@@ -83,26 +104,6 @@ def _result(run: AtariRun, curve: Curve, chosen: Arm, said: dict[str, Any]) -> R
     )
 
 
-def _choose(
-    live: Callable[..., Any], options: AtariOptions, who: str
-) -> tuple[Arm, dict[str, Any]]:
-    """By one agent an arm, where there are several."""
-    arms = list(product(options.learning_rates, options.prediction_costs))
-
-    def trials() -> Curve:
-        each = enumerate(arms)
-        frames = options.selection_frames
-        return as_curve([live(frames, arm, SELECTION, f"arm{i}") for i, arm in each])
-
-    return choose(arms, trials, who)
-
-
-def _to_next_point(options: AtariOptions, done: int, num_updates: int) -> int:
-    """Updates until something is logged or saved."""
-    points = options.log_every, options.checkpoint_every
-    return min(num_updates - done, *(n - done % n for n in points))
-
-
 def run_agent(
     programs: Programs,
     game: Game,
@@ -111,9 +112,14 @@ def run_agent(
     seed: int,
     num_updates: int,
     folder: Path,
-    on_progress: Callable[[int, dict[str, Any]], None],
+    on_progress: OnProgress,
+    stopping: AbstractContextManager[list[int]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One agent's lines of metrics.jsonl, from the first update to the last."""
+    """One agent's lines of metrics.jsonl, from the first update to the last; saved and left once
+    there is something in the list of `stopping`, or after a signal where that is not given.
+
+    Raises EmulatorError as `AtariEnv` does, Stopped where it was left.
+    """
     checkpoints = Checkpoints(folder)
     state = newborn(programs, seed, hypers(*arm, options.gamma))
     restored = checkpoints.restore_newest(jax.eval_shape(lambda: state))
@@ -127,22 +133,39 @@ def run_agent(
     # Not the seed alone: a resumed run must not play its first games again.
     env = AtariEnv(game.name, options.settings, seed * 1_000_003 + done)
     try:
-        with stop_signals() as stop, log.open("a") as file:
-            while done < num_updates and not stop:
-                step = _to_next_point(options, done, num_updates)
-                state, interval = play_and_learn(
-                    programs, state, env, step, options.num_steps, stop
-                )
-                done += interval.updates
-                line = log_line(game, options, done, interval, programs, state)
+        with stopping or stop_signals() as stop, log.open("a") as file:
+            for after, line in _intervals(programs, game, options, state, env, num_updates, stop):
                 lines.append(line)
                 file.write(json.dumps(line) + "\n")
                 file.flush()
-                on_progress(interval.updates, line)
+                on_progress(line["updates"], line)
+                done = line["update"]
                 if done % options.checkpoint_every == 0 or done == num_updates or stop:
-                    checkpoints.save(done, state._replace(kept=()))
+                    checkpoints.save(done, after._replace(kept=()))
             if done < num_updates:
                 raise Stopped
     finally:
         env.close()
     return lines
+
+
+def _intervals(
+    programs: Programs,
+    game: Game,
+    options: AtariOptions,
+    state: AtariState,
+    env: AtariEnv,
+    num_updates: int,
+    stop: Sequence[int],
+) -> Iterator[tuple[AtariState, dict[str, Any]]]:
+    """The state at every line of metrics.jsonl and at every checkpoint, with its line."""
+    done = int(state.update)
+    while done < num_updates and not stop:
+        step = min(
+            options.log_every - done % options.log_every,
+            options.checkpoint_every - done % options.checkpoint_every,
+            num_updates - done,
+        )
+        state, interval = play_and_learn(programs, state, env, step, options.num_steps, stop)
+        done += interval.updates
+        yield state, log_line(game, options, done, interval, programs, state)

@@ -7,10 +7,11 @@ computed anew on the trajectory.
 """
 
 import time
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from lpg.agents.nature_network import AtariAgent
 from lpg.heads import action_log_prob
 from lpg.learner import Learner, LearnerState
 from lpg.optimizers import make_optimizer
+from lpg.platform import cores, platform, traced_for
 from lpg.rollout import sample_action
 from lpg.rule import Hypers
 from lpg.trajectory import Trajectory
@@ -32,6 +34,9 @@ from metatest.atari.env import AtariEnv, AtariRollout, Episode
 from metatest.train_agent import Acting, acting
 from metatest.training import PUBLISHED_ATARI, AtariTraining
 
+# From as many on acting takes less of a step there than an accelerator's answers, 2 ms each, even
+# where the emulator needs the cores as well (scripts/bench_atari.py counts: from 7).
+HOST_CORES = 8
 TORSOS = {"nature": AtariAgent, "resnet": ResNetAgent}
 
 
@@ -54,6 +59,7 @@ class Programs:
     agent: Agent
     optimizer: optax.GradientTransformation = field(default_factory=lambda: make_optimizer("adam"))
     lag: int = 1  # updates by which acting parameters are old
+    host: jax.Device | None = None  # that acts, where it is not the learner's device
 
     @property
     def body(self) -> Body:
@@ -64,7 +70,8 @@ class Programs:
     def act(self) -> Callable[..., tuple[Array, Array]]:
         """Compiled: who acts, a key and screens [B, 4, 84, 84] to actions i32 [B] and their
         log-probabilities."""
-        return jax.jit(partial(_act, self))
+        act = partial(_act, self)
+        return jax.jit(act if self.host is None else traced_for(self.host.platform, act))
 
     @cached_property
     def learn(self) -> Callable[..., AtariState]:
@@ -90,7 +97,19 @@ def make_programs(
 ) -> Programs:
     """The learner, an agent that has the heads it asks for, and an optimiser for a whole life."""
     agent = TORSOS[training.torso](learner.heads(num_actions))
-    return Programs(learner, agent, training.optimizer(num_updates), lag)
+    host = acting_host(training)
+    return Programs(learner, agent, training.optimizer(num_updates), lag, host)
+
+
+def acting_host(training: AtariTraining) -> jax.Device | None:
+    """The CPU beside an accelerator, where it acts on screens before that could answer; None for
+    the learner's own device. For the small network alone, and whatever else the machine does, so
+    that one machine always acts alike."""
+    if training.torso != "nature" or platform() == "cpu" or cores() < HOST_CORES:
+        return None
+    with suppress(RuntimeError):  # JAX was told to do without it
+        return jax.local_devices(backend="cpu")[0]
+    return None
 
 
 def newborn(programs: Programs, seed: int, hypers: Hypers) -> AtariState:
@@ -125,24 +144,33 @@ def _learn(programs: Programs, state: AtariState, trajectories: Sequence[Traject
 
 class Player:
     """Chooses actions with the oldest parameters that a state has, which are ready while the update
-    that made the state is still being computed."""
+    that made the state is still being computed; a host that acts fetches them once a rollout."""
 
     def __init__(self, programs: Programs, state: AtariState):
-        self._act, self._run_key = programs.act, state.key
+        self._act, self._host = programs.act, programs.host
+        self._run_key = self._there(state.key)
         self.follow(state, int(state.update))
 
     def follow(self, state: AtariState, update: int) -> None:
         """Act for `state` from here on, with draws that go with its `update`: that number and the
         run's key are asked of nothing that is still being computed."""
-        self._actor = state.lagging[0]
-        self._key = jax.random.fold_in(self._run_key, update)
+        self._actor = self._there(state.lagging[0])
+        with self._place():
+            self._key = jax.random.fold_in(self._run_key, update)
         self._calls = 0
 
     def __call__(self, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._calls += 1
-        key = jax.random.fold_in(self._key, self._calls)
-        action, log_prob = self._act(self._actor, key, screen)
-        return np.asarray(action), np.asarray(log_prob)
+        with self._place():
+            key = jax.random.fold_in(self._key, self._calls)
+            return jax.device_get(self._act(self._actor, key, screen))  # both at once
+
+    def _place(self) -> AbstractContextManager[Any]:
+        """Where numbers become arrays, which would be fetched from the accelerator else."""
+        return nullcontext() if self._host is None else jax.default_device(self._host)
+
+    def _there(self, x: Any) -> Any:
+        return x if self._host is None else jax.device_put(x, self._host)
 
 
 def play_and_learn(
@@ -151,19 +179,15 @@ def play_and_learn(
     env: AtariEnv,
     num_updates: int,
     num_steps: int,
-    stop: Sized = (),
+    stop: Sequence[int] = (),
 ) -> tuple[AtariState, Interval]:
-    """`num_updates` rollouts and updates; the last update is waited for.
-
-    Args:
-        stop: what ends it after an update as soon as it holds anything.
-    """
+    """`num_updates` rollouts and updates, or those until there is something in `stop`, at least
+    one; the last update is waited for."""
     started = time.perf_counter()
-    player = Player(programs, state)
-    rewards, episodes = [], []
-    before = done = int(state.update)
-    while done < before + num_updates and not (stop and rewards):
-        player.follow(state, done)
+    player, first = Player(programs, state), int(state.update)
+    rewards, episodes, update = [], [], first
+    for update in range(first, first + num_updates):
+        player.follow(state, update)
         trajectories = list(state.kept)
         while len(trajectories) < programs.learner.num_trajectories:
             rollout = env.rollout(player, num_steps)
@@ -171,10 +195,11 @@ def play_and_learn(
             episodes += rollout.episodes
             trajectories.append(as_trajectory(rollout))
         state = programs.learn(state._replace(kept=()), trajectories)
-        done += 1
+        if stop:
+            break
     state = jax.block_until_ready(state)
     seconds = time.perf_counter() - started
-    return state, Interval(done - before, seconds, float(np.mean(rewards)), episodes)
+    return state, Interval(update + 1 - first, seconds, float(np.mean(rewards)), episodes)
 
 
 def as_trajectory(rollout: AtariRollout) -> Trajectory:

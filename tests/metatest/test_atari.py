@@ -2,6 +2,8 @@
 
 import json
 import sys
+from dataclasses import replace
+from functools import partial
 
 import gymnasium
 import jax
@@ -14,10 +16,9 @@ from lpg.agents.nature_network import AtariAgent
 from lpg.heads import Heads
 from lpg.learner import FrozenRule
 from lpg.rules.lpg_eq7 import LPGWithBaseline
-from lpg.runs.signals import Stopped
 from metatest import agents
 from metatest.algorithms import AlgorithmOptions, a2c, choose
-from metatest.atari.env import AtariEnv, AtariSettings
+from metatest.atari.env import AtariEnv, AtariSettings, _make, _step
 from metatest.atari.final_agents import final_state
 from metatest.atari.games import games, resolve
 from metatest.atari.options import AtariOptions
@@ -59,15 +60,10 @@ def test_screens_equal_gymnasium(life_loss):
     from ale_py.vector_env import AtariVectorEnv
 
     gymnasium.register_envs(ale_py)
-    env = AtariEnv("breakout", AtariSettings(num_envs=2, life_loss=life_loss), seed=0)
-    (half, other) = env._halves
-    other.env.close()
-    half.env.close()
-    half.env = AtariVectorEnv(
-        "breakout", 1, noop_max=0, use_fire_reset=False, reward_clipping=False,
-        autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP, life_loss_info=life_loss,
-    )  # fmt: skip
-    screen, info = half.env.reset(seed=3)
+    env = _make(
+        partial(AtariVectorEnv, noop_max=0), "breakout", 1, AtariSettings(life_loss=life_loss)
+    )
+    screen, info = env.reset(seed=3)
     reference = gymnasium.make("ALE/Breakout-v5", frameskip=1, repeat_action_probability=0.0)
     reference = gymnasium.wrappers.AtariPreprocessing(reference, noop_max=0)
     reference = gymnasium.wrappers.FrameStackObservation(reference, 4, padding_type="zero")
@@ -76,8 +72,7 @@ def test_screens_equal_gymnasium(life_loss):
     rng, total = np.random.default_rng(0), 0.0
     for _ in range(150):
         action = rng.integers(0, 4)
-        half.env.send(np.array([action], np.int32))
-        screen, reward, terminated, _, _ = half.env.recv()
+        screen, reward, terminated, _, _ = _step(env, np.array([action], np.int32))
         expected, expected_reward, expected_end, _, _ = reference.step(action)
         total += expected_reward
         if expected_end:
@@ -86,7 +81,7 @@ def test_screens_equal_gymnasium(life_loss):
         if not terminated[0]:
             np.testing.assert_array_equal(screen[0], expected)
     assert total > 0
-    half.env.close()
+    env.close()
 
 
 def test_rollouts_join_and_count_whole_games():
@@ -165,9 +160,9 @@ def programs():
     return make_programs(FrozenRule(rule, rule.init(jax.random.key(0))), 4)
 
 
-def run(programs, folder, num_updates, on_progress=lambda n, line: None):
+def run(programs, folder, num_updates, on_progress=lambda n, line: None, options=TINY):
     game = games()["breakout"]
-    return run_agent(programs, game, TINY, (5e-4, 0.5), 0, num_updates, folder, on_progress)
+    return run_agent(programs, game, options, (5e-4, 0.5), 0, num_updates, folder, on_progress)
 
 
 class Killed(Exception):
@@ -194,8 +189,6 @@ def test_a_killed_run_goes_on_with_nothing_lost_or_counted_twice(programs, tmp_p
 
 
 def test_a_game_with_arms_seeds_and_video(tmp_path):
-    from dataclasses import replace
-
     options = replace(TINY, prediction_costs=(0.5, 1.0), selection_frames=4 * 40)
     game = games()["breakout"]
     result = evaluate_atari(AtariRun(a2c(), game, options, tmp_path))
@@ -225,8 +218,6 @@ def test_a_game_with_arms_seeds_and_video(tmp_path):
 def test_an_agent_that_tunes_itself_plays_and_is_taken_up_again(tmp_path):
     """IMPALA's settings, two trajectories an update, metaparameters in the log; the network is the
     small one, which compiles sooner."""
-    from dataclasses import replace
-
     tuning = TuningOptions(num_envs=2, lag=1, meta_learning_rate=0.1)
     (stac,) = choose(("stac[lam,alpha]",), AlgorithmOptions(tuning=tuning))
     published = stac.training.atari
@@ -244,20 +235,6 @@ def test_an_agent_that_tunes_itself_plays_and_is_taken_up_again(tmp_path):
     assert first["traces"]["lam"] != last["traces"]["lam"]
     again = evaluate_atari(AtariRun(stac, pong, options, tmp_path))
     assert again == result
-
-
-def test_a_signal_saves_and_stops(programs, tmp_path):
-    import os
-    import signal
-
-    def interrupt(updates, line):
-        if line and line["update"] == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Stopped):
-        run(programs, tmp_path, 10, interrupt)
-    lines = run(programs, tmp_path, 10)
-    assert [line["update"] for line in lines] == [2, 4, 6, 8, 10]
 
 
 def test_hypers_and_a2c_learner_move_every_parameter():

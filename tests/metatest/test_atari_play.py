@@ -190,10 +190,11 @@ def test_seeds_of_the_command_are_those_of_all_lives(tmp_path, monkeypatch):
     """No two of them share one, arms' included; those of 0 are 0, 1, and so on."""
     drawn = []
 
-    def planted(programs, game, options, arm, seed, num_updates, folder, on_progress):
+    def planted(programs, game, options, arm, seed, num_updates, folder, *others):
         drawn.append(seed)
         line = {"update": 1, "score": 1.0, "reward_per_step": 0.0, "episodes": 1, "updates": 1}
-        return [line]
+        folder.mkdir()
+        (folder / "metrics.jsonl").write_text(json.dumps(line))
 
     monkeypatch.setattr(run, "run_agent", planted)
     monkeypatch.setattr(run, "film_first", lambda programs, run: None)

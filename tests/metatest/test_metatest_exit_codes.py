@@ -36,6 +36,7 @@ def refused(monkeypatch, capsys, *arguments):
     [
         ([], "Name at least one environment with --envs or game with --atari"),
         (["--atari", "Braekout"], "did you mean breakout"),
+        (["--atari", "pong", "--jobs", "0"], "jobs must be at least 1, got 0"),
         ([*SHORT, "--gamma", "1.0"], "gamma must lie in [0, 1), got 1.0"),
         ([*SHORT, "--reward-scale", "0"], "reward_scale must be positive, got 0.0"),
         (["--atari", "pong"], "pip install 'lpg-engine[atari]'"),  # where ale-py is missing
@@ -130,7 +131,7 @@ def test_a_stopped_sweep_says_how_to_go_on_and_its_rule_had_the_atari_head(
 ):
     seen = []
 
-    def stopped(run_dir, algorithms, games, options, console, seed, save_agents):
+    def stopped(run_dir, algorithms, games, options, *others):
         seen.extend((games[0].name, options.seeds, *(x.learner.heads(4) for x in algorithms)))
         raise Stopped
 

@@ -27,7 +27,7 @@ OTHER = {
     "atari-options.checkpoint-every": "3", "atari-options.video-steps": "3",
     "atari-options.settings.num-envs": "4", "atari-options.settings.sticky-actions": "0.25",
     "atari-options.settings.life-loss": None, "atari-options.settings.all-actions": None,
-    "atari-options.settings.emulator-threads": "1",
+    "atari-options.settings.emulator-threads": "1", "jobs": "3",
     "tuning.gamma": "0.5", "tuning.value-cost": "0.7", "tuning.entropy-cost": "0.7",
     "tuning.learning-rates": "0.1 0.2", "tuning.atari-rates": "0.1 0.2", "tuning.num-envs": "4",
     "tuning.lag": "2", "tuning.live": "gamma", "tuning.pairs": "same",
@@ -84,11 +84,11 @@ def asked(monkeypatch, tmp_path):
         seen.append((vars(budget), save_agents) if specs else ())
         return True
 
-    def on_atari(run_dir, algorithms, games, options, console, seed, save_agents):
+    def on_atari(run_dir, algorithms, games, options, console, seed, save_agents, jobs):
         for x in algorithms:
             x.training.atari.optimizer(9)
             seen.append((options.of(x), x.training.lag, own(x.learner)))
-        seen.append((seed, save_agents))
+        seen.append((seed, save_agents, jobs and jobs.number))
         return True
 
     monkeypatch.setattr(cli, "evaluate_all", on_envs)
@@ -130,8 +130,9 @@ def test_every_option_is_taken_or_refused_by_name(path, asked, tmp_path, monkeyp
     both = {name for name in OTHER if name.startswith("tuning.")} | {"precision", "seed"}
     both |= {"save-agents"}
     alone = {
-        "envs": {x for x in OTHER if "." not in x} | both - {"tuning.atari-rates"},
-        "atari": {x for x in OTHER if x.startswith("atari-")} | both - {"tuning.learning-rates"},
+        "envs": {x for x in OTHER if "." not in x} - {"jobs"} | both - {"tuning.atari-rates"},
+        "atari": {x for x in OTHER if x.startswith(("atari-", "jobs"))}
+        | both - {"tuning.learning-rates"},
     }
     assert taken == alone[path]
 

@@ -45,6 +45,7 @@ def planted(monkeypatch):
     monkeypatch.setattr(cli, "write_report", lambda output, runs: None)
     monkeypatch.setattr(cli, "print_report", lambda *arguments: None)
     monkeypatch.setattr(cli, "check_installed", lambda: None)
+    monkeypatch.setattr(cli, "default_number", lambda: 1)
     return seen
 
 
