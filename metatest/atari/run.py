@@ -17,6 +17,7 @@ from lpg.runs.checkpoint import Checkpoints
 from lpg.runs.resume import forget_after
 from lpg.runs.signals import Stopped, stop_signals
 from metatest.atari.env import AtariEnv
+from metatest.atari.events import Events, OnProgress
 from metatest.atari.final_agents import film_first, save_all
 from metatest.atari.games import Game
 from metatest.atari.lines import log_line
@@ -32,11 +33,8 @@ from metatest.atari.train import (
     play_and_learn,
 )
 from metatest.curve import Curve
-from metatest.report.results import Result
+from metatest.report.results import Result, folder_name
 from metatest.training import Arm
-
-# Updates done since the last call, and the newest line of metrics.jsonl, empty where there is none.
-OnProgress = Callable[[int, dict[str, Any]], None]
 
 
 def evaluate_atari(
@@ -80,8 +78,13 @@ def live(
 ) -> None:
     """One life to its end, from its newest checkpoint where it has one; as `run_agent` does."""
     options, seed, folder = run.options, run.draws(life.place), run.folder / life.name
+    place = run.game.name, folder_name(run.algorithm.name), life.name
+    events = Events(run.run_dir.joinpath("tensorboard", *place), on_progress)
     n = life.num_updates
-    run_agent(programs, run.game, options, life.arm, seed, n, folder, on_progress, stopping)
+    try:
+        run_agent(programs, run.game, options, life.arm, seed, n, folder, events, stopping)
+    finally:
+        events.close()
 
 
 def _result(run: AtariRun, curve: Curve, chosen: Arm, said: dict[str, Any]) -> Result:
