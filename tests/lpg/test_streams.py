@@ -17,10 +17,10 @@ def start(tmp_path):
     """A command that leaves a file at its end; the file, and the process."""
     end = tmp_path / "end"
 
-    def begin(code, **options):
+    def begin(code, within=(), **options):
         before = "import sys\nfrom lpg.runs import streams\nstreams.shield()\n"
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        words = [sys.executable, "-c", before + code + DONE, str(end)]
+        words = [*within, sys.executable, "-c", before + code + DONE, str(end)]
         return end, subprocess.Popen(words, **options)
 
     return begin
@@ -47,12 +47,12 @@ def test_a_full_disk_behind_a_stream(start, stream):
         assert is_done(end, process)
 
 
-@pytest.mark.parametrize("descriptor", [0, 1, 2])
-def test_a_closed_stream_is_no_other_files_number(start, descriptor):
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_other_files_number(start, closed):
     """Else what is printed would be written into a file, such as a checkpoint."""
     code = "other = open(sys.argv[1] + '2', 'w')\nprint('said')\nprint('said', file=sys.stderr)\n"
     code += "assert other.fileno() > 2\n"
-    end, process = start(code, preexec_fn=lambda: os.close(descriptor))
+    end, process = start(code, within=["sh", "-c", f'exec "$@" {closed}', "sh"])
     process.communicate(timeout=20)
     assert process.returncode == 0 and end.read_text() == "done"
     assert end.with_name("end2").read_text() == ""

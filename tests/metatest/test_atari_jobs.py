@@ -114,6 +114,7 @@ def live_until_stopped(remake, player, game, given, life, save_agents, tell, sto
     raise Stopped
 
 
+@pytest.mark.slow
 def test_a_signal_has_all_saved_and_nothing_more_begun(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "_work", live_until_stopped)
     began = []
@@ -130,6 +131,7 @@ def test_a_signal_has_all_saved_and_nothing_more_begun(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.glob("* *")) == ["breakout seed0", "pong seed0"]
 
 
+@pytest.mark.slow
 def test_what_is_no_failure_of_one_run_alone_ends_the_sweep(tmp_path):
     run = AtariRun(a2c(), CHOSEN[0], OPTIONS, tmp_path)
     evaluation = jobs._Evaluation(run, Jobs(1, remake), 0, False)

@@ -9,7 +9,7 @@ from metatrain.engine import Engine
 from metatrain.presets import PRESETS
 
 
-@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@pytest.mark.parametrize("platform", [pytest.param("tpu", marks=pytest.mark.slow), "cuda"])
 def test_paper_lowers_for(platform):
     """With the layout and the precision that the rule has there."""
     config = PRESETS["paper"]
