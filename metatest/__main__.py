@@ -2,6 +2,7 @@
 
 import sys
 
+from lpg.runs.signals import leaving
 from lpg.runs.start import start, take_device
 
 
@@ -12,7 +13,8 @@ def main() -> None:
     take_device("metatest", shared=on_atari)
     from metatest import cli
 
-    cli.main()
+    with leaving():
+        cli.main()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import sys
 
+from lpg.runs.signals import leaving
 from lpg.runs.start import start, take_device
 
 
@@ -23,7 +24,8 @@ def main() -> None:
     _find_devices(arguments)
     from metatrain import cli  # takes a device by its imports
 
-    cli.main(arguments)
+    with leaving():
+        cli.main(arguments)
 
 
 def _find_devices(arguments: list[str]) -> None:

@@ -97,5 +97,22 @@ def stop_signals(announcement: str = STOPPING) -> Iterator[list[int]]:
             signal.signal(s, handler)
 
 
+@contextmanager
+def leaving() -> Iterator[None]:
+    """A command's whole work: once a signal came, its end is the process's, whose own way of ending
+    can take Python and its libraries seconds on a busy machine."""
+    code: Any = 0
+    try:
+        yield
+    except SystemExit as ending:
+        code = ending.code
+        if _watch is None or not _watch.received:
+            raise
+    if _watch is not None and _watch.received:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)

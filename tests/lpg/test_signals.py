@@ -52,6 +52,35 @@ def test_work_that_looks_ends_by_itself(number):
     assert ended(process) == (0, f"{int(number)}\n", "Saving.\n")
 
 
+@pytest.mark.parametrize("last, code", [("pass", 0), ("sys.exit(3)", 3), ("sys.exit()", 0)])
+def test_nothing_of_pythons_own_end_is_waited_for_after_a_signal(last, code):
+    process = child(
+        "import atexit, sys\n"
+        "atexit.register(time.sleep, 60)\n"
+        "with signals.leaving():\n"
+        "    with signals.stop_signals('Saving.') as stop:\n"
+        "        print('at work', flush=True)\n"
+        "        while not stop: time.sleep(.01)\n"
+        "    print('saved')\n"
+        f"    {last}\n"
+    )
+    process.send_signal(signal.SIGTERM)
+    assert ended(process) == (code, "saved\n", "Saving.\n")
+
+
+@pytest.mark.parametrize("last, code", [("pass", 0), ("sys.exit(3)", 3)])
+def test_without_a_signal_a_command_ends_as_python_does(last, code):
+    process = child(
+        "import atexit, sys\n"
+        "atexit.register(print, 'end')\n"
+        "with signals.leaving():\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(.5)\n"  # or both lines would be read at once
+        f"    {last}\n"
+    )
+    assert ended(process) == (code, "end\n", "")
+
+
 BLIND = (
     "with signals.stop_signals('Saving.'):\n    print('at work', flush=True)\n    time.sleep(60)"
 )
