@@ -22,6 +22,16 @@ NEEDED: dict[str, tuple[Any, ...]] = {
     "jax_transfer_guard_device_to_host": (None, "allow", "log", "log_explicit"),
     "jax_transfer_guard_device_to_device": (None, "allow", "log", "log_explicit"),
 }
+# Numbers depend on these too, and what is usual is another value in another version of JAX.
+LEFT_ALONE = (
+    "JAX_SOFTMAX_CUSTOM_JVP",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS",
+    "JAX_HIGH_DYNAMIC_RANGE_GUMBEL",
+    "JAX_OPTIMIZATION_LEVEL",
+    "JAX_EXEC_TIME_OPTIMIZATION_EFFORT",
+    "JAX_MEMORY_FITTING_EFFORT",
+    "JAX_USE_DIRECT_LINEARIZE",
+)
 WHY = {
     "jax_default_matmul_precision": "precision is chosen by options of this command",
     "jax_debug_nans": "numbers that are not finite are counted, skipped and reported here",
@@ -29,12 +39,19 @@ WHY = {
 }
 
 
-def refuse_settings(values: Mapping[str, Any]) -> None:
+def refuse_settings(values: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     """ValueError that names a switch with which results would be others, and its value here.
 
     Args:
         values: of `jax.config`; a switch that this version of JAX lacks is as it should be.
+        environment: variables by name.
     """
+    for name in LEFT_ALONE:
+        if name in environment:
+            raise ValueError(
+                f"JAX's switch {name} is set to {environment[name]}, with which results could be "
+                "others; unset it and run again."
+            )
     for name, needed in NEEDED.items():
         value = values.get(name, needed[0])
         value = getattr(value, "value", value)  # of an enumeration

@@ -16,7 +16,7 @@ def start(command: str) -> None:
 
         from lpg.runs.settings import refuse_settings
 
-        refuse_settings(jax.config.values)
+        refuse_settings(jax.config.values, os.environ)
     except ValueError as error:
         sys.exit(streams.fail(command, error, 2))
 

@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from lpg.runs.settings import NEEDED, refuse_platforms, refuse_settings
+from lpg.runs.settings import LEFT_ALONE, NEEDED, refuse_platforms, refuse_settings
 
 OTHERS = {
     "jax_enable_x64": True,
@@ -31,8 +31,8 @@ USUAL = dict(jax.config.values)
 
 
 def test_what_jax_has_by_default_is_taken():
-    refuse_settings(USUAL)
-    refuse_settings({})  # a JAX without these switches
+    refuse_settings(USUAL, {"JAX_PLATFORMS": "cpu"})
+    refuse_settings({}, {})  # a JAX without these switches
 
 
 def test_every_switch_has_its_case_here():
@@ -42,13 +42,13 @@ def test_every_switch_has_its_case_here():
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_switch_that_results_depend_on_is_refused_by_name(name):
     with pytest.raises(ValueError) as refused:
-        refuse_settings({**USUAL, name: OTHERS[name]})
+        refuse_settings({**USUAL, name: OTHERS[name]}, {})
     assert f"{name.upper()} is set to {OTHERS[name]}," in str(refused.value)
 
 
 @pytest.mark.parametrize("name, value", [("jax_log_compiles", True), ("jax_transfer_guard", "log")])
 def test_what_changes_no_number_is_let_be(name, value):
-    refuse_settings({**USUAL, name: value})
+    refuse_settings({**USUAL, name: value}, {})
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,10 @@ def test_commands_refuse_at_the_start_with_one_sentence(command, name, value):
     )
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"{command}: ") and name in done.stderr and value in done.stderr
+
+
+@pytest.mark.parametrize("name", LEFT_ALONE)
+def test_a_switch_whose_usual_value_depends_on_jaxs_version_is_not_to_be_set(name):
+    assert name.lower() in jax.config.values  # else nothing would be set by it
+    with pytest.raises(ValueError, match=rf"{name} is set to 1,.*; unset it and"):
+        refuse_settings(USUAL, {name: "1"})
