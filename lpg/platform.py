@@ -44,6 +44,6 @@ def traced_for(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cores() -> int:
-    """Of the CPU, that this process may use."""
+    """Of the CPU, that this process may use; in a container they can be fewer than there are."""
     known = hasattr(os, "sched_getaffinity")
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1

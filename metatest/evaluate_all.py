@@ -17,8 +17,6 @@ from metatest.saved import Saved
 from metatest.taking_up import kept_folder
 from metatest.tasks import TaskSpec
 
-STOPPING = "Stopping at the next point; once more to stop at once."
-
 
 def evaluate_all(
     run_dir: Path,
@@ -34,7 +32,7 @@ def evaluate_all(
         save_agents: leave the agents that are reported as files, and the first one at play.
     """
     sound = True
-    with stop_signals(STOPPING) as stop, progress(console) as shown:
+    with stop_signals() as stop, progress(console) as shown:
         bar = shown.add_task("", total=total_updates(algorithms, specs, budget))
 
         def advance(updates: int) -> None:

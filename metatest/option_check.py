@@ -37,11 +37,8 @@ NOT_ATARI = {
     "prediction-costs": "give --atari-options.prediction-costs",
     "tuning.learning-rates": "give --tuning.atari-rates",
 }
-NOT_ENVS = (
-    "atari-options.",
-    "jobs",
-    "tuning.atari-rates",
-)  # beginnings of options of --atari alone
+# Beginnings of options of --atari alone.
+NOT_ENVS = ("atari-options.", "jobs", "tuning.atari-rates")
 # Two names of the same.
 TWICE = (("gamma", "tuning.gamma"), ("num-envs", "tuning.num-envs"))
 # Of a task: two values that an algorithm trains by differently, if it takes the option.

@@ -24,7 +24,7 @@ class Saved:
     """A folder with `points.jsonl`, what came out so far, and while lives go on their checkpoints.
 
     Args:
-        stop: grows when a signal asks to stop (`lpg.runs.command.stop_signals`).
+        stop: grows when a signal asks to stop (`lpg.runs.signals.stop_signals`).
         seconds: between checkpoints; at points alone, so that lives are taken up to the bit.
     """
 

@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from lpg.files.storage import write_atomically
+from lpg.files.storage import hexdigest_of, write_atomically
 
 # orbax narrates every step here, and prints each traceback that it then raises.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -70,7 +70,7 @@ class Checkpoints:
         Raises CheckpointError where it could not be written; older ones stay as they were.
         """
         leaves = _named_leaves(state)
-        metadata = {"digest": _digest(leaves), "step": step}
+        metadata = {"digest": hexdigest_of(leaves, hashlib.sha256()), "step": step}
         try:
             _require_room(self.directory, leaves)
             self._manager.save(
@@ -124,7 +124,7 @@ class Checkpoints:
             ),
         )
         leaves = {name: np.asarray(x) for name, x in restored["state"].items()}
-        if _digest(leaves) != restored["metadata"]["digest"]:
+        if hexdigest_of(leaves, hashlib.sha256()) != restored["metadata"]["digest"]:
             raise CheckpointError("its contents do not match its digest")
         differing = _differing(leaves, _layout(like))
         if differing is not None:
@@ -182,7 +182,7 @@ def newest_leaves(run_dir: Path) -> dict[str, np.ndarray]:
             "which sets it aside, or name its rule.safetensors."
         ) from error
     leaves = {name: np.asarray(x) for name, x in restored["state"].items()}
-    if _digest(leaves) != restored["metadata"]["digest"]:
+    if hexdigest_of(leaves, hashlib.sha256()) != restored["metadata"]["digest"]:
         raise CheckpointError(
             f"Checkpoint {steps[0]} of {run_dir} does not match its digest; name an intact run."
         )
@@ -278,11 +278,3 @@ def _from_named_leaves(leaves: dict[str, np.ndarray], like: State) -> State:
         return jax.numpy.asarray(leaf)
 
     return jax.tree_util.tree_map_with_path(rebuild, like)
-
-
-def _digest(leaves: dict[str, np.ndarray]) -> str:
-    sha = hashlib.sha256()
-    for name, x in sorted(leaves.items()):
-        sha.update(f"{name} {x.dtype} {x.shape}\n".encode())
-        sha.update(np.ascontiguousarray(x).tobytes())
-    return sha.hexdigest()

@@ -17,10 +17,11 @@ from threading import Thread
 from traceback import format_exc
 from typing import Any, NamedTuple
 
+from lpg.runs.signals import STOP
+
 # Seconds within which one that was told to stop has saved what it has; its parent, which waits for
 # it, has `lpg.runs.signals.GRACE` for all of it.
 TO_STOP = 6.0
-SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 # What a process does, given something that tells of news and a list that fills when it is to stop.
 Work = Callable[[Callable[[Any], None], list[int]], Any]
@@ -118,7 +119,7 @@ def _how(code: int) -> str:
 @contextmanager
 def _deaf() -> Iterator[None]:
     """Signals wait, here and in what is started meanwhile, where `_main` sees to them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         yield
     finally:
@@ -130,7 +131,7 @@ def _main(work: Work, connection: Connection) -> None:
     stop: list[int] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's, which the parent hears too
     signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
     Thread(target=_listen, args=(connection, stop), daemon=True).start()
     try:
         last = work(lambda what: _tell(connection, what, False), stop)

@@ -8,6 +8,8 @@ import os
 
 import jax
 
+from lpg.platform import cores
+
 FLAG = "xla_force_host_platform_device_count"
 
 
@@ -15,11 +17,4 @@ def use_every_core() -> None:
     """One CPU device a core, unless the user chose a number by JAX's own setting or XLA's flag."""
     chosen = jax.config.values["jax_num_cpu_devices"] >= 0
     if not chosen and FLAG not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", _usable_cores())
-
-
-def _usable_cores() -> int:
-    """Those this process may run on, which in a container can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", cores())
