@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import profile_kernels as script
+import pytest
 
 
 def test_no_time_is_counted_twice():
@@ -17,7 +18,15 @@ def test_no_time_is_counted_twice():
     assert spent == [("after", 2.0), ("body", 2.0), ("body", 5.0), ("inner", 1.0), ("loop", 2.0)]
 
 
-def test_operations_are_traced_to_their_source():
+@pytest.fixture
+def locations():
+    """What an instruction comes from, which the other tests do without."""
+    jax.config.update("jax_include_full_tracebacks_in_locations", True)
+    yield
+    jax.config.update("jax_include_full_tracebacks_in_locations", False)
+
+
+def test_operations_are_traced_to_their_source(locations):
     def named(x):
         with jax.named_scope("the_sine"):
             return jax.lax.fori_loop(0, 3, lambda _, y: jnp.sin(y) @ y, x)

@@ -51,5 +51,10 @@ def newborn(learner, optimizer, dtype=jnp.float32, seed=0):
 def meta_gradient(learner, optimizer, state, inner, outer, given, own_data=False):
     """-(raw' - raw) under plain descent of rate 1, and theta'."""
     assert isinstance(learner.meta_optimizer, optax.GradientTransformation)
-    after = learner.tune(body_of(learner), optimizer, state, inner, outer, given, own_data)
+
+    @jax.jit
+    def tuned(state, inner, outer, given):
+        return learner.tune(body_of(learner), optimizer, state, inner, outer, given, own_data)
+
+    after = tuned(state, inner, outer, given)
     return jax.tree.map(lambda a, b: a - b, state.own.raw, after.own.raw), after.agent

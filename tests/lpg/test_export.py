@@ -67,7 +67,7 @@ def as_arguments(arrays):
 
 def own_targets(rule, params, arrays):
     inputs = {k: jnp.asarray(v, jnp.float32) for k, v in arrays.items()}
-    targets = rule.targets(params, lpg.RuleInputs(**inputs))
+    targets = jax.jit(rule.targets)(params, lpg.RuleInputs(**inputs))
     return [np.asarray(getattr(targets, name)) for name in rule.results]
 
 

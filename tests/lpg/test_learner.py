@@ -102,18 +102,19 @@ def test_an_input_that_all_lives_share_is_shared():
     x = inputs()
     shared = x._replace(gamma=x.gamma[0])
     axes = jax.tree.map(lambda _: 0, x)._replace(gamma=None)
-    got = jax.vmap(lambda one: targets_by_rows(RULE, ETA, one), in_axes=(axes,))(shared)
+    got = jax.jit(jax.vmap(lambda one: targets_by_rows(RULE, ETA, one), in_axes=(axes,)))(shared)
     same = x._replace(gamma=jnp.broadcast_to(x.gamma[0], x.gamma.shape))
-    expected = jax.vmap(lambda one: targets_by_rows(RULE, ETA, one))(same)
+    expected = jax.jit(jax.vmap(lambda one: targets_by_rows(RULE, ETA, one)))(same)
     np.testing.assert_array_equal(got.pi_hat, expected.pi_hat)
 
 
 def test_lives_with_an_eta_of_their_own_are_called_by_it():
     etas = jax.vmap(RULE.init)(jax.random.split(jax.random.key(1), LIVES))
-    got = jax.vmap(lambda eta, one: targets_by_rows(RULE, eta, one))(etas, inputs())
+    got = jax.jit(jax.vmap(lambda eta, one: targets_by_rows(RULE, eta, one)))(etas, inputs())
+    targets = jax.jit(RULE.targets)
     for i in range(LIVES):
         eta, one = jax.tree.map(lambda x, i=i: x[i], (etas, inputs()))
-        expected = RULE.targets(eta, one)
+        expected = targets(eta, one)
         np.testing.assert_allclose(got.pi_hat[i], expected.pi_hat, rtol=1e-5, atol=1e-6)
 
 
@@ -126,12 +127,16 @@ def test_a_frozen_rule_takes_the_agents_step_towards_its_targets(rule, eta):
     def learn(state, trajectory, hypers):
         return learner.learn(body(rule), SGD, state, (trajectory,), hypers)
 
+    @jax.jit
+    def stepped(one, trajectory, own):
+        outputs = body(rule).outputs(one.agent.params, trajectory.observation)
+        targets = rule.targets(eta, rule_inputs(outputs, trajectory, own.gamma))
+        return agent_step(rule, body(rule), SGD, one.agent, trajectory, targets, own)
+
     after = jax.jit(jax.vmap(learn))(state, made, hypers())
     for i in range(LIVES):
         one, trajectory, own = jax.tree.map(lambda x, i=i: x[i], (state, made, hypers()))
-        outputs = body(rule).outputs(one.agent.params, trajectory.observation)
-        targets = rule.targets(eta, rule_inputs(outputs, trajectory, own.gamma))
-        expected = agent_step(rule, body(rule), SGD, one.agent, trajectory, targets, own)
+        expected = stepped(one, trajectory, own)
         got = after.agent.params[i]
         np.testing.assert_allclose(got, expected.params, rtol=1e-4, atol=1e-5)
         assert np.abs(np.asarray(got - one.agent.params)).max() > 1e-2

@@ -42,9 +42,12 @@ def relative(a, b):
 def test_layouts_agree_in_float64(done_rate, relu):
     with jax.enable_x64(True):
         args = case(jnp.float64, done_rate)
-        grad = partial(jax.value_and_grad, argnums=(0, 1, 2))
-        expected = grad(row_major)(*args, jnp.float64, relu)
-        actual = jax.jit(grad(feature_major), static_argnums=(5, 6))(*args, jnp.float64, relu)
+        expected, actual = (
+            jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)), static_argnums=(5, 6))(
+                *args, jnp.float64, relu
+            )
+            for loss in (row_major, feature_major)
+        )
         assert float(jnp.abs(expected[1][2]).max()) > 0.1
         for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
@@ -58,16 +61,16 @@ def test_gradient_of_a_gradient_passes_through():
         def squared(loss, x):
             return jnp.sum(jax.grad(loss, argnums=2)(*args[:2], x, *args[3:], jnp.float64) ** 2)
 
-        expected = jax.grad(partial(squared, row_major))(args[2])
-        actual = jax.grad(partial(squared, feature_major))(args[2])
+        expected = jax.jit(jax.grad(partial(squared, row_major)))(args[2])
+        actual = jax.jit(jax.grad(partial(squared, feature_major)))(args[2])
         np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("loss", [row_major, feature_major])
 def test_bfloat16_stays_close_to_float32(loss):
     args = case(jnp.float32)
-    expected = jax.grad(loss, argnums=(0, 1, 2))(*args, jnp.float32)
-    actual = jax.grad(loss, argnums=(0, 1, 2))(*args, jnp.bfloat16)
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)), static_argnums=5)
+    expected, actual = (gradient(*args, dtype) for dtype in (jnp.float32, jnp.bfloat16))
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert a.dtype == jnp.float32
         assert 0 < relative(a, b) < 0.05

@@ -33,7 +33,7 @@ def values_and_gradients(lstm, args, dtype):
         hidden = lstm(weights, inputs, not_done, dtype)
         return jnp.sum(cotangent * hidden.astype(jnp.float32)), hidden
 
-    gradient, hidden = jax.grad(loss, argnums=(0, 1), has_aux=True)(*args)
+    gradient, hidden = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(*args)
     return hidden, *gradient[0], gradient[1]
 
 

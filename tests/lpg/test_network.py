@@ -12,6 +12,7 @@ from lpg.rules.lpg import LPG
 
 T, R, M = 7, 5, 6
 RULE = LPG(hidden_size=8, prediction_size=M, embedding_size=4)
+TARGETS = jax.jit(RULE.targets)
 
 
 def random_inputs(seed=0, done_rate=0.3):
@@ -90,7 +91,7 @@ def test_forget_gate_starts_open():
 def test_equals_numpy_loop(params):
     inputs = random_inputs()
     assert 0 < np.asarray(inputs.not_done).mean() < 1
-    targets = RULE.targets(params, inputs)
+    targets = TARGETS(params, inputs)
     pi_hat, y_hat = numpy_targets(params, inputs)
     np.testing.assert_allclose(targets.pi_hat, pi_hat, atol=2e-5)
     np.testing.assert_allclose(targets.y_hat, y_hat, atol=2e-5)
@@ -112,14 +113,14 @@ def changed_after(inputs, t):
 def test_nothing_after_a_terminal_step_reaches_back(params):
     inputs = random_inputs(done_rate=0.0)
     inputs = inputs._replace(not_done=inputs.not_done.at[3].set(0.0))
-    a, b = RULE.targets(params, inputs), RULE.targets(params, changed_after(inputs, 3))
+    a, b = TARGETS(params, inputs), TARGETS(params, changed_after(inputs, 3))
     np.testing.assert_array_equal(a.pi_hat[:4], b.pi_hat[:4])
     np.testing.assert_array_equal(a.y_hat[:4], b.y_hat[:4])
     assert not np.allclose(a.pi_hat[4:], b.pi_hat[4:])
     # Without the terminal step the change does reach back.
     alive = inputs._replace(not_done=jnp.ones_like(inputs.not_done))
     other = changed_after(alive, 3)._replace(not_done=alive.not_done)
-    moved = RULE.targets(params, alive).pi_hat[:4] - RULE.targets(params, other).pi_hat[:4]
+    moved = TARGETS(params, alive).pi_hat[:4] - TARGETS(params, other).pi_hat[:4]
     assert np.abs(np.asarray(moved)).max() > 1e-4
 
 
@@ -130,7 +131,7 @@ def test_outputs_depend_on_the_future_only(params):
         action_prob=inputs.action_prob.at[:3].set(0.5),
         prediction=inputs.prediction.at[:3].add(jnp.arange(M, dtype=jnp.float32)[None, None]),
     )
-    a, b = RULE.targets(params, inputs), RULE.targets(params, past)
+    a, b = TARGETS(params, inputs), TARGETS(params, past)
     np.testing.assert_array_equal(a.pi_hat[3:], b.pi_hat[3:])
     assert not np.allclose(a.pi_hat[:3], b.pi_hat[:3])
 
@@ -144,7 +145,8 @@ def test_shipped_rule_loads_by_name_and_uses_its_inputs():
     inputs = random_inputs()._replace(prediction=jnp.zeros((T + 1, R, 30)))
     better = inputs._replace(reward=inputs.reward + 1.0)
     # It was discovered that more reward reinforces more.
-    assert np.mean(rule.targets(eta, better).pi_hat - rule.targets(eta, inputs).pi_hat) > 0
+    targets = jax.jit(rule.targets)
+    assert np.mean(targets(eta, better).pi_hat - targets(eta, inputs).pi_hat) > 0
 
 
 @pytest.mark.parametrize("program", ["rows", "fused"])
@@ -152,6 +154,6 @@ def test_the_network_is_the_same_by_every_rows_major_program(program):
     inputs = random_inputs(1)
     networks = [LPGNetwork(hidden_size=8, prediction_size=M, lstm=x) for x in ("scan", program)]
     params = networks[0].init(jax.random.key(0), inputs)
-    a, b = (network.apply(params, inputs) for network in networks)
+    a, b = (jax.jit(network.apply)(params, inputs) for network in networks)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)

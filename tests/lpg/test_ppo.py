@@ -74,8 +74,14 @@ def newborn(learner):
 
 def learn(learner):
     body, optimizer, state = newborn(learner)
-    after = learner.learn(body, optimizer, state, [setting()[0]], HYPERS)
-    return state, after
+    return state, learned(learner, body, optimizer, state, setting()[0])
+
+
+def learned(learner, body, optimizer, state, trajectory, hypers=HYPERS):
+    def learn(state, trajectory, hypers):
+        return learner.learn(body, optimizer, state, [trajectory], hypers)
+
+    return jax.jit(learn)(state, trajectory, hypers)
 
 
 def test_one_epoch_in_one_piece_is_one_step():
@@ -107,10 +113,8 @@ def test_every_step_is_seen_once_an_epoch_and_by_its_own_target(epochs, pieces):
     pieces leave four out, others each time."""
     learner = Epochs(Counting(), (), epochs, pieces)
     body, _, state = newborn(learner)
-    sgd = optax.identity()
-    after = learner.learn(
-        body, sgd, state, [setting()[0]], HYPERS._replace(learning_rate=jnp.float32(1))
-    )
+    rate_of_one = HYPERS._replace(learning_rate=jnp.float32(1))
+    after = learned(learner, body, optax.identity(), state, setting()[0], rate_of_one)
 
     def bias(params):
         return [x for path, x in jax.tree.leaves_with_path(params) if x.shape == (ACTIONS + 1,)]
@@ -158,5 +162,5 @@ def test_the_example_is_the_same_algorithm():
     after = []
     for learner in (example, Epochs(PPO(), ())):
         body, optimizer, state = newborn(learner)
-        after.append(learner.learn(body, optimizer, state, [trajectory], HYPERS).agent.params)
+        after.append(learned(learner, body, optimizer, state, trajectory).agent.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5), *after)

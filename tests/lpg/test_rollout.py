@@ -70,7 +70,7 @@ def game(request):
 
 def test_rollout_equals_a_loop_over_the_public_step(game):
     name, env, params, played = game
-    step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
+    step = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
     for part in played:
         trajectory, state, observation = part.trajectory, part.first.env_state, None
         keys = jax.random.split(jax.random.split(part.key)[1], (NUM_STEPS, NUM_ENVS))
@@ -93,18 +93,21 @@ def test_rollout_equals_a_loop_over_the_public_step(game):
 def test_final_value_is_of_where_a_time_limit_cut_and_of_nothing_else(game):
     """By the step without its reset; what the environment ended itself has no future."""
     name, env, params, played = game
+
+    @jax.jit
+    def step(key, state, action):
+        """The value of what is seen before a reset, and the state after one."""
+        inner, whole = (jax.vmap(f, (0, 0, 0, None)) for f in (env.step_env, env.step))
+        last = inner(jax.vmap(jax.random.split)(key)[:, 0], state, action, params)[0]
+        return value(last), whole(key, state, action, params)[1]
+
     for part in played:
         trajectory, state = part.trajectory, part.first.env_state
         keys = jax.random.split(jax.random.split(part.key)[1], (NUM_STEPS, NUM_ENVS))
         for t in range(NUM_STEPS):
-            key_step = jax.vmap(jax.random.split)(keys[t])[:, 0]
-            inner = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
-            last = inner(key_step, state, trajectory.action[t], params)[0]
-            state = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
-                keys[t], state, trajectory.action[t], params
-            )[1]
+            last, state = step(keys[t], state, trajectory.action[t])
             cut = np.asarray(trajectory.truncated[t] & ~trajectory.terminated[t])
-            expected = np.where(cut, value(last), 0.0)
+            expected = np.where(cut, last, 0.0)
             np.testing.assert_allclose(trajectory.final_value[t], expected, rtol=1e-6)
     cut = np.concatenate([part.trajectory.final_value for part in played]) != 0
     assert cut.any() == (name == "rand_sparse")

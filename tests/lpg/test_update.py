@@ -115,7 +115,7 @@ def test_sparse_step_equals_the_dense_one():
             params = step(state, trajectory, ALL, scaled, make_hypers()).params
         return jnp.sum(weights * params), params
 
-    gradient = jax.grad(outer, argnums=(1, 2), has_aux=True)
+    gradient = jax.jit(jax.grad(outer, argnums=(1, 2), has_aux=True), static_argnums=0)
     sparse = gradient(SGD, state.params, targets)
     dense = gradient(optax.identity(), state.params, targets)
     chex.assert_trees_all_close(sparse, dense, rtol=1e-4, atol=1e-4)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import rlax
 
+from lpg.losses import vtrace
 from lpg.losses.returns import lambda_returns
-from lpg.losses.vtrace import leaky_vtrace
 
 T, B = 7, 5
+leaky_vtrace = jax.jit(vtrace.leaky_vtrace)
 
 
 def draw(seed=0, spread=1.0):
@@ -102,7 +103,7 @@ def test_gamma_and_lambda_are_learnable_and_alpha_only_where_something_is_clippe
     def total(gamma, lam, alpha, log_ratio):
         return jnp.sum(leaky_vtrace(reward, gamma * ends, value, log_ratio, lam, alpha)[0] ** 2)
 
-    slopes = jax.grad(total, (0, 1, 2))
+    slopes = jax.jit(jax.grad(total, (0, 1, 2)))
     assert all(abs(x) > 1e-3 for x in slopes(0.9, 0.8, 0.7, log_ratio))
     gamma, lam, alpha = slopes(0.9, 0.8, 0.7, -jnp.abs(log_ratio))
     assert alpha == 0.0 and abs(gamma) > 1e-3 and abs(lam) > 1e-3

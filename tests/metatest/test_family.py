@@ -1,6 +1,7 @@
 """IMPALA and the agents that tune themselves: their names, and their lives under the harness."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +120,7 @@ def one_life(name):
     (algorithm,) = choose((name,), OPTIONS)
     task = make_task(algorithm, replace(find_task("CartPole-v1"), agent="D(4)"), BUDGET)
     hypers = Hypers(*(jnp.full(1, x, jnp.float32) for x in (0.05, 0.5, 0.9)))
-    lives = jax.vmap(lambda key, h: born(task, key, h))(jax.random.key(3)[None], hypers)
+    lives = jax.jit(jax.vmap(partial(born, task)))(jax.random.key(3)[None], hypers)
     return task, lives
 
 

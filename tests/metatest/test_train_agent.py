@@ -57,7 +57,9 @@ def test_a2cs_value_of_an_endless_world_is_that_of_no_end():
     spec = replace(find_task(f"{__name__}:Endless"), agent="D(4)")
     task = make_task(a2c(), spec, replace(BUDGET, num_envs=4))
     hypers = Hypers(*map(jnp.float32, (0.05, 1.0, 0.9)))
-    lives = jax.vmap(lambda key: born(task, key, hypers))(jax.random.split(jax.random.key(0), 2))
+    lives = jax.jit(jax.vmap(lambda key: born(task, key, hypers)))(
+        jax.random.split(jax.random.key(0), 2)
+    )
     lives, _ = jax.jit(lambda x: run_updates(task, x, jnp.int32(400)))(lives)
     value = jax.vmap(lambda theta: task.agent.apply(theta, jnp.ones(1))[-1])(
         lives.learner.agent.params
@@ -110,7 +112,7 @@ def test_a_learner_gets_as_many_trajectories_as_it_asks_for_and_keeps_the_old(fr
     budget = replace(BUDGET, num_envs=2, num_steps=3)
     task = make_task(Algorithm("attentive", learner), find_task("long"), budget)
     hypers = Hypers(*(jnp.full((3,), x) for x in (20.0, 0.5, 0.99)))
-    lives = jax.vmap(lambda key, own: born(task, key, own))(
+    lives = jax.jit(jax.vmap(lambda key, own: born(task, key, own)))(
         jax.random.split(jax.random.key(0), 3), hypers
     )
     steps = jnp.sum(lives.rollout.env_state.time, axis=1)

@@ -22,7 +22,7 @@ def engine(num_devices):
 
 
 @pytest.fixture(scope="module")
-def engines():
+def engines(shardy):
     assert jax.device_count() >= 8, "the tests ask XLA for eight CPU devices"
     return {n: engine(n) for n in (1, 8)}
 

@@ -47,8 +47,9 @@ def test_a_shipped_rule_is_found_by_name():
     assert hidden["kernel"].shape == (30, 16)
 
 
-def test_a_runs_eta_and_adam_go_on(tmp_path):
+def test_a_runs_eta_and_adam_go_on(tmp_path, monkeypatch):
     """Two steps, then on from there: what a longer run would have had, but for its lifetimes."""
+    monkeypatch.setattr("metatrain.records.records.draw_all", lambda *args: None)
     first = tmp_path / "first"
     train(SMALL, RunOptions(first, log_every=2, checkpoint_every=2))
     engine = Engine(SMALL.rule, SMALL)

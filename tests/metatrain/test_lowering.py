@@ -1,5 +1,7 @@
 """The whole meta-step of the published preset, lowered for accelerators that are not here."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -9,10 +11,22 @@ from metatrain.engine import Engine
 from metatrain.presets import PRESETS
 
 
-@pytest.mark.parametrize("platform", [pytest.param("tpu", marks=pytest.mark.slow), "cuda"])
-def test_paper_lowers_for(platform):
+def sharing(*envs):
+    """`paper`'s lifetimes, all of these environments."""
+    return replace(PRESETS["paper"], envs=envs)
+
+
+@pytest.mark.parametrize(
+    ("config", "platform"),
+    [
+        pytest.param(PRESETS["paper"], "tpu", marks=pytest.mark.slow),
+        pytest.param(PRESETS["paper"], "cuda", marks=pytest.mark.slow),
+        (sharing("dense", "rand_dense", "distractor"), "cuda"),
+    ],
+    ids=["paper-tpu", "paper-cuda", "three-cuda"],
+)
+def test_published_sizes_lower(config, platform):
     """With the layout and the precision that the rule has there."""
-    config = PRESETS["paper"]
     # As if the device were one of that platform's.
     elsewhere = type("Elsewhere", (Engine,), {"platform": platform})
     engine = elsewhere(config.rule, config, devices=jax.devices()[:1])

@@ -132,7 +132,7 @@ def differenced(num_updates, directions, step, rule):
 
 @pytest.mark.parametrize(
     ("rule", "num_updates"),
-    [(RULE, 1), (RULE, 2), (RULE, 3), (RULE, 5), (VALUE_RULE, 1), (VALUE_RULE, 3)],
+    [(RULE, 1), (RULE, 2), (RULE, 5), (VALUE_RULE, 1), (VALUE_RULE, 2)],
     ids=lambda x: x if isinstance(x, int) else x.kind,
 )
 def test_matches_central_differences(rule, num_updates):
@@ -186,14 +186,14 @@ def loss_alone(cohort, lifetime, eta, num_updates):
 
 
 def test_window_equals_lifetimes_one_by_one():
-    cohorts, lifetimes = planted(3, make_optimizer("adam"))
+    cohorts, lifetimes = planted(2, make_optimizer("adam"))
     eta, unravel = eta_and_unravel()
     alone = []
     for cohort, cohort_lifetimes in zip(cohorts, lifetimes, strict=True):
-        loss = jax.jit(lambda life, eta, c=cohort: loss_alone(c, life, eta, 3))
+        loss = jax.jit(lambda life, eta, c=cohort: loss_alone(c, life, eta, 2))
         for i in range(LIVES):
             alone.append(loss(jax.tree.map(lambda x, i=i: x[i], cohort_lifetimes), unravel(eta)))
-    together = differentiated(3, unearned_cost=0.03)
+    together = differentiated(2, unearned_cost=0.03)
     np.testing.assert_allclose(together.losses, alone, rtol=1e-9)
 
 
@@ -211,14 +211,14 @@ def test_y_hat_head_learns_from_the_return_from_the_second_update_on():
     tables, networks = np.split(y_hat_norms(differentiated(1).return_gradients), 2)
     np.testing.assert_array_equal(tables, 0.0)
     assert (networks > 1e-6).all()
-    for num_updates in (2, 3, 5):
+    for num_updates in (2, 5):
         assert (y_hat_norms(differentiated(num_updates).return_gradients) > 1e-6).all()
 
 
 def test_cutting_the_y_inputs_would_silence_the_y_hat_head():
     rule = CutPredictions(8, 5, 4)
-    cut = differentiated(3, rule)
-    np.testing.assert_allclose(cut.losses, differentiated(3).losses, rtol=1e-12)
+    cut = differentiated(2, rule)
+    np.testing.assert_allclose(cut.losses, differentiated(2).losses, rtol=1e-12)
     np.testing.assert_array_equal(y_hat_norms(cut.return_gradients)[:LIVES], 0.0)
     # It is the y_hat head alone that goes silent.
     assert (np.linalg.norm(cut.return_gradients, axis=1) > 1e-3).all()

@@ -35,10 +35,11 @@ def test_one_rule_call_equals_one_per_lifetime():
     rule = TINY.rule
     eta = rule.init(jax.random.key(0))
     inputs = [random_inputs(jax.random.key(1), 3, 2), random_inputs(jax.random.key(2), 2, 4)]
-    together = targets_of_all(rule, eta, inputs)
+    together = jax.jit(lambda *given: targets_of_all(rule, *given))(eta, inputs)
+    targets = jax.jit(rule.targets)
     for cohort_inputs, cohort_targets in zip(inputs, together, strict=True):
         for i in range(cohort_inputs.reward.shape[0]):
-            alone = rule.targets(eta, jax.tree.map(lambda x, i=i: x[i], cohort_inputs))
+            alone = targets(eta, jax.tree.map(lambda x, i=i: x[i], cohort_inputs))
             for a, b in zip(alone, cohort_targets, strict=True):
                 np.testing.assert_allclose(a, b[i], rtol=1e-5, atol=1e-6)
 
@@ -48,15 +49,24 @@ def test_the_rule_never_sees_what_the_critic_says_beyond_a_time_limit():
     config = dataclasses.replace(TINY, envs=("sparse",), lifetimes=2, num_steps=60)
     (cohort,) = build_cohorts(TINY.rule, config)
     keys, zero = jax.random.split(jax.random.key(0), 2), jnp.int32(0)
-    lives = jax.vmap(lambda key: birth_with(cohort, config, key, zero, zero, jnp.bool_(True)))(keys)
+
+    @jax.jit
+    @jax.vmap
+    def born(key):
+        return birth_with(cohort, config, key, zero, zero, jnp.bool_(True))
+
+    lives = born(keys)
     one = jax.tree.map(lambda x: x[0], lives)
     cut = one.trajectory.truncated & ~one.trajectory.terminated
     assert cut.any()  # after 50 steps
     np.testing.assert_array_equal(one.trajectory.final_value, 0.0)  # as a table says at first
     told = one._replace(critic=one.critic._replace(params=one.critic.params + 2.0))
-    _, after, _ = window_module.act(
-        cohort, config, told, told.agent, told.critic, told.rollout, keys[1]
-    )
+
+    @jax.jit
+    def act(told, key):
+        return window_module.act(cohort, config, told, told.agent, told.critic, told.rollout, key)
+
+    _, after, _ = act(told, keys[1])
     cut = after.truncated & ~after.terminated
     assert cut.any()
     np.testing.assert_array_equal(after.final_value, jnp.where(cut, 2.0, 0.0))
@@ -72,10 +82,14 @@ def test_a_window_of_two_updates_is_two_windows_of_one():
     keys = (jax.random.split(jax.random.key(1), 2),)
 
     def run(config, lifetimes, keys):
-        return window_module.window_loss(
-            TINY.rule, config, engine.cohorts, state.rule_params, lifetimes, keys,
-            unbounded(config, keys),
-        )[1][0]  # fmt: skip
+        @jax.jit
+        def after(eta, lifetimes, keys):
+            shares = unbounded(config, keys)
+            return window_module.window_loss(
+                TINY.rule, config, engine.cohorts, eta, lifetimes, keys, shares
+            )[1][0]
+
+        return after(state.rule_params, lifetimes, keys)
 
     whole = run(config, state.lifetimes, keys)[0]
     one = dataclasses.replace(config, num_updates=1)
