@@ -1,0 +1,102 @@
+"""Surrogates of a policy gradient that differ in what they are worth when differentiated again.
+
+An agent's update climbs mean_B sum_T strength * weight. All weights here have the first derivative
+that REINFORCE wants; a meta-gradient through the update sees their second, which is biased where
+the weight forgets that data depend on theta. The strength (an advantage, or a learned rule's
+pi_hat) is the caller's, and a constant in theta.
+
+Source: Liu et al. 2022, appendix I.1; AD is what plain automatic differentiation of log pi gives.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Surrogate = Literal["autodiff", "lvc", "loaded_dice"]
+Weight = Callable[[Float[Array, "T B"], Float[Array, "T B"]], Float[Array, "T B"]]
+
+
+def autodiff(log_prob: Float[Array, "T B"], not_done: Float[Array, "T B"]) -> Float[Array, "T B"]:
+    """log pi_t; the second derivative is that of log pi_t alone (AD)."""
+    del not_done
+    return log_prob
+
+
+def lvc(log_prob: Float[Array, "T B"], not_done: Float[Array, "T B"]) -> Float[Array, "T B"]:
+    """rho_t - 1, rho_t = pi_t / sg pi_t: low-variance curvature, which adds g_t g_t' to AD's second
+    derivative, g = grad log pi, and leaves out products of different steps.
+
+    Source: Rothfuss et al. 2019 (LVC).
+    """
+    del not_done
+    return jnp.exp(_log_ratio(log_prob)) - 1.0
+
+
+def loaded_dice(
+    log_prob: Float[Array, "T B"], not_done: Float[Array, "T B"], causal_discount: float = 1.0
+) -> Float[Array, "T B"]:
+    """P_t - P_{t-1}, P_t the product of rho since the episode began or, if later, the trajectory:
+    every earlier action bears on what is earned now.
+
+    Args:
+        causal_discount: lambda_d, by which the log of an earlier ratio fades from step to step; 0
+            is LVC, 1 unbiased. The first derivative is the same for all.
+
+    Source: Farquhar et al. 2019 (Loaded DiCE).
+    """
+    after, before = _log_products(_log_ratio(log_prob), not_done, causal_discount)
+    return jnp.exp(after) - jnp.exp(before)
+
+
+def dice(log_prob: Float[Array, "T B"], not_done: Float[Array, "T B"]) -> Float[Array, "T B"]:
+    """P_t, the weight of the reward gamma^t r_t itself, and not of an advantage.
+
+    Source: Foerster et al. 2018 (DiCE).
+    """
+    after, _ = _log_products(_log_ratio(log_prob), not_done, 1.0)
+    return jnp.exp(after)
+
+
+def dice_baseline(log_prob: Float[Array, "T B"]) -> Float[Array, "T B"]:
+    """1 - rho_t, which times gamma^t b(s_t) takes variance off DiCE's first derivative.
+
+    Source: Foerster et al. 2018, Eq. 5.
+    """
+    return 1.0 - jnp.exp(_log_ratio(log_prob))
+
+
+def score(log_prob: Float[Array, "T B"]) -> Float[Array, "B"]:
+    """prod_T rho_t: 1, with the score of the whole trajectory for its derivative.
+
+    It weighs a trajectory's whole update, of whatever kind, and must be a constant to the update's
+    own gradient: then the expected update is differentiated without bias, if with much variance.
+    """
+    return jnp.exp(jnp.sum(_log_ratio(log_prob), axis=0))
+
+
+WEIGHTS: dict[Surrogate, Weight] = {"autodiff": autodiff, "lvc": lvc, "loaded_dice": loaded_dice}
+
+
+def _log_ratio(log_prob: Float[Array, "T B"]) -> Float[Array, "T B"]:
+    """log rho_t: 0, with the derivative of log pi_t."""
+    return log_prob - jax.lax.stop_gradient(log_prob)
+
+
+def _log_products(
+    log_ratio: Float[Array, "T B"], not_done: Float[Array, "T B"], decay: float
+) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
+    """w_t = v_t + log rho_t and v_t = decay w_{t-1}, which is 0 where an episode begins."""
+    goes_on = jnp.concatenate([jnp.zeros_like(not_done[:1]), not_done[:-1]])
+
+    def step(before: Array, x: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        ratio, factor = x
+        before = factor * before
+        after = before + ratio
+        return after, (after, before)
+
+    start = jnp.zeros_like(log_ratio[0])
+    _, products = jax.lax.scan(step, start, (log_ratio, decay * goes_on))
+    return products
