@@ -9,11 +9,11 @@ Source: Liu et al. 2022, appendix I.1; AD is what plain automatic differentiatio
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Surrogate = Literal["autodiff", "lvc", "loaded_dice"]
 Weight = Callable[[Float[Array, "T B"], Float[Array, "T B"]], Float[Array, "T B"]]
@@ -78,6 +78,23 @@ def score(log_prob: Float[Array, "T B"]) -> Float[Array, "B"]:
 
 
 WEIGHTS: dict[Surrogate, Weight] = {"autodiff": autodiff, "lvc": lvc, "loaded_dice": loaded_dice}
+
+
+def refuse_surrogate(name: str) -> None:
+    """ValueError for a name that no agent's policy term can be weighed by."""
+    if name not in get_args(Surrogate):
+        why = " (its weights are of rewards, and would replace the rule)" if name == "dice" else ""
+        raise ValueError(
+            f"surrogate must be one of {', '.join(get_args(Surrogate))}, got {name!r}{why}."
+        )
+
+
+def policy_weight(
+    surrogate: Surrogate, log_prob: Float[Array, "T B"], done: Bool[Array, "T B"]
+) -> Float[Array, "T B"]:
+    """What an agent's policy term multiplies its strengths by; `done` where a step ended an
+    episode."""
+    return WEIGHTS[surrogate](log_prob, 1.0 - done.astype(log_prob.dtype))
 
 
 def _log_ratio(log_prob: Float[Array, "T B"]) -> Float[Array, "T B"]:
