@@ -24,7 +24,7 @@ X = {
     "figure5": "trajectories", "figure6": "inner_rate", "figure7": "inner_steps",
     "figure8": "trajectories", "hessian": "hessian_offset", "mgrl": "inner_steps",
 }  # fmt: skip
-PANEL = (2.6, 2.3)
+PANEL = (3.4, 3.0)
 LOGARITHMIC = ("std_sum", "trace_variance", "mse_of_mean", "theta_mse", "size")
 Panel = tuple[str, str, list[Setting], str]  # title, what is shown, settings, what varies
 
