@@ -7,7 +7,9 @@ from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from lpg.runs import figures
 from metatrain.bias.accuracy import Setting
@@ -92,9 +94,17 @@ def _draw_panel(
     axis.set(xlabel=NAMES[x], ylabel=NAMES[quantity])
     if x == "trajectories":
         axis.set_xscale("log", base=2)
+        _plain(axis.xaxis)
     if quantity in LOGARITHMIC and _all_positive(_value(cells[s], what) for s in settings):
         axis.set_yscale("log")
+        _plain(axis.yaxis)
     figures.title(axis, title)
+
+
+def _plain(axis: Axis) -> None:
+    """Powers as numbers: the project's figures have no formulas."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _all_positive(values: Iterable[float]) -> bool:
