@@ -2,29 +2,19 @@
 
 import sys
 
-from lpg.runs import signals, streams
-from lpg.runs.start import take_device
-
-COMMAND = "metatrain.bias"
+from lpg.runs.signals import leaving
+from lpg.runs.start import start, take_device
 
 
 def main() -> None:
     """Signals and a device first, then the command, whose imports take a device."""
-    streams.shield()
-    signals.obey(COMMAND)
-    import jax
-
-    from lpg.runs.settings import refuse_settings
-
-    try:
-        # This command alone computes in 64 bits, and sees to it itself.
-        refuse_settings({**jax.config.values, "jax_enable_x64": False})
-    except ValueError as error:
-        sys.exit(streams.fail(COMMAND, error, 2))
-    take_device(COMMAND)
+    command = "metatrain.bias"
+    start(command, sets=("jax_enable_x64",))  # no other command computes in 64 bits
+    take_device(command)
     from metatrain.bias import cli
 
-    cli.main(sys.argv[1:])
+    with leaving():
+        cli.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Source: Liu et al. 2022, Eq. 68 and Definition H.4; spec/bias.md, section 4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -104,46 +104,51 @@ def compared(found: Float[Array, "M R n"], true: Float[Array, "M n"]) -> dict[st
 def measure(setting: Setting) -> Result:
     """Of fresh MDPs and repeats, the same for every setting of equal seed; in float64 where that is
     enabled. Arrays of NumPy."""
-    program = _program(
-        setting.problem,
-        setting.inner_steps,
-        setting.trajectories,
-        setting.mdps,
-        setting.repeats,
-        bool(jax.config.values["jax_enable_x64"]),
-    )
-    return jax.tree.map(np.asarray, program(jax.random.key(setting.seed), setting.condition))
+    key_mdps, key_repeats = jax.random.split(jax.random.key(setting.seed))
+    problem, num_updates = setting.problem, setting.inner_steps
+    mdps = _mdps(jax.random.split(key_mdps, setting.mdps))
+    true, theta = _truth(problem, num_updates)(mdps, setting.condition.learning_rate)
+    keys = jax.random.split(key_repeats, (setting.mdps, setting.repeats))
+    estimates = _estimates(problem, num_updates, setting.trajectories)
+    found, found_theta = estimates(setting.condition, mdps, keys)
+    error = (found_theta - np.asarray(theta)[:, None]) ** 2
+    result = Result(**_compared(found, true), theta_mse=np.mean(error, axis=(1, 3, 4))[:, 1:])
+    return jax.tree.map(np.asarray, result)
+
+
+# Each compiled for sizes alone, and apart: most settings of a study share all but the last.
+_mdps = jax.jit(jax.vmap(sample_mdp), compiler_options=QUICKLY)
+_compared = jax.jit(compared, compiler_options=QUICKLY)
 
 
 @cache
-def _program(
-    problem: str, num_updates: int, num_trajectories: int, num_mdps: int, repeats: int, _: bool
-) -> Any:
-    """Compiled for sizes alone: estimator, roles, rates and noise are data."""
+def _truth(problem: str, num_updates: int) -> Callable[..., tuple[Array, Array]]:
+    """(MDPs, rate) to the flat meta-gradients [M, n], and theta_0 to theta_K."""
     meaning = MEANINGS[problem]
 
-    def of_mdp(condition: Condition, mdp: MDP, keys: Array) -> tuple[Array, ...]:
-        phi, rate = first_phi(problem, mdp), condition.learning_rate
-        estimate = partial(
-            meta_gradient,
-            meaning=meaning, mdp=mdp, phi=phi, condition=condition,
-            num_updates=num_updates, num_trajectories=num_trajectories,
+    def of_mdp(mdp: MDP, rate: Array) -> tuple[Array, Array]:
+        arguments = (meaning, mdp, first_phi(problem, mdp), num_updates, rate)
+        return ravel_pytree(exact_meta_gradient(*arguments))[0], theta_after(*arguments)
+
+    return jax.jit(jax.vmap(of_mdp, in_axes=(0, None)), compiler_options=QUICKLY)
+
+
+@cache
+def _estimates(
+    problem: str, num_updates: int, num_trajectories: int
+) -> Callable[..., tuple[Array, Array]]:
+    """(condition, MDPs, keys) to flat estimates [M, R, n] and their theta; estimator, roles, rates
+    and noise are data."""
+
+    def estimate(condition: Condition, mdp: MDP, key: Array) -> tuple[Array, Array]:
+        found = meta_gradient(
+            key, MEANINGS[problem], mdp, first_phi(problem, mdp), condition, num_updates,
+            num_trajectories,
         )  # fmt: skip
-        found = jax.vmap(estimate)(keys)
-        true = exact_meta_gradient(meaning, mdp, phi, num_updates, rate)
-        theta = theta_after(meaning, mdp, phi, num_updates, rate)
-        mse = jnp.mean((found.theta - theta[None]) ** 2, axis=(0, 2, 3))[1:]
-        flat = jax.vmap(lambda x: ravel_pytree(x)[0])(found.meta_gradient)
-        return flat, ravel_pytree(true)[0], mse
+        return ravel_pytree(found.meta_gradient)[0], found.theta
 
-    def program(key: Array, condition: Condition) -> Result:
-        key_mdps, key_repeats = jax.random.split(key)
-        mdps = jax.vmap(sample_mdp)(jax.random.split(key_mdps, num_mdps))
-        keys = jax.random.split(key_repeats, (num_mdps, repeats))
-        found, true, mse = jax.vmap(partial(of_mdp, condition))(mdps, keys)
-        return Result(**compared(found, true), theta_mse=mse)
-
-    return jax.jit(program, compiler_options=QUICKLY)
+    repeats = jax.vmap(estimate, in_axes=(None, None, 0))
+    return jax.jit(jax.vmap(repeats, in_axes=(None, 0, 0)), compiler_options=QUICKLY)
 
 
 def summary(result: Result) -> dict[str, Any]:

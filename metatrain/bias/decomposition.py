@@ -121,6 +121,10 @@ def update(
     slope = gradient(key_hessian, theta, objective, condition.roles.hessian, again=True)
     noise = condition.injected.noise * jax.random.normal(key_noise, theta.shape)
     slope += 2.0 * theta * (condition.injected.offset + noise) / theta.size
-    moved = theta + condition.learning_rate * slope
-    reached = fixed[0] + stop_gradient(condition.learning_rate * value)
-    return reached + (moved - stop_gradient(moved))  # 0 to the bit, so that the value is I's alone
+    reached = fixed[0] + condition.learning_rate * value
+    return joined(reached, theta + condition.learning_rate * slope)
+
+
+def joined(reached: Float[Array, "*b"], moved: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """The value of the one and the derivative of the other."""
+    return stop_gradient(reached) + (moved - stop_gradient(moved))  # 0 to the bit

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from metatrain.bias import cli, study
+from lpg.runs import signals, streams
+from metatrain.bias import __main__, accuracy, cli, study
 from metatrain.bias.accuracy import Result, Setting, compared, summary
 from metatrain.bias.plots import draw
 
@@ -106,9 +107,11 @@ def test_a_signal_ends_it_between_two_cells(tmp_path, monkeypatch):
     assert measured == settings[:1] == list(study.read(tmp_path / "cells.jsonl"))
 
 
-@pytest.mark.parametrize("name", study.grids())
+@pytest.mark.parametrize("name", ["figure5", "figure8", "composition", "hessian", "mgrl"])
 def test_each_figure_is_drawn(tmp_path, name):
     settings = study.grids(quick=True)[name]
+    if name == "figure5":
+        settings = [s for s in settings if s.roles in ("SSS", "EEE")]
     cell = dict.fromkeys(("acc", "std_sum", "trace_variance", "mse_of_mean"), 0.5)
     cells = {s: {**cell, "theta_mse": [0.1], "size": [0.2, 0.3]} for s in settings}
     draw(name, settings, cells, tmp_path / f"{name}.png")
@@ -149,6 +152,7 @@ def test_an_unknown_figure_is_refused(tmp_path, capsys):
 
 def test_the_command_computes_in_64_bits_and_leaves_others_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "enable_compilation_cache", lambda: None)
+    monkeypatch.setitem(accuracy.QUICKLY, "xla_backend_optimization_level", 0)
     output = tmp_path / "new" / "a.json"
     sizes = ["--mdps", "2", "--repeats", "2", "--trajectories", "3", "--roles", "EEE"]
     cli.main(["accuracy", "--output", str(output), *sizes])
@@ -161,3 +165,17 @@ def test_the_command_computes_in_64_bits_and_leaves_others_alone(tmp_path, monke
     with jax.enable_x64(True):
         found = summary(study.measure(sampled))
     assert 0 < found["acc"] < 0.999 and found["std_sum"] > 0
+
+
+def test_the_command_begins_as_all_do_but_for_its_64_bits(monkeypatch, capsys):
+    """Signals and streams are the process's own, and left alone here."""
+    monkeypatch.setattr(signals, "obey", lambda _: None)
+    monkeypatch.setattr(streams, "shield", lambda: None)
+    monkeypatch.setattr("sys.argv", ["metatrain.bias", "accuracy", "--output", "x", "--roles", "E"])
+    with pytest.raises(SystemExit) as caught, jax.enable_x64(True):
+        __main__.main()
+    assert caught.value.code == 2 and "roles must be one of" in capsys.readouterr().err
+    monkeypatch.setenv("JAX_OPTIMIZATION_LEVEL", "O1")
+    with pytest.raises(SystemExit):
+        __main__.main()
+    assert "JAX_OPTIMIZATION_LEVEL is set to O1" in capsys.readouterr().err
