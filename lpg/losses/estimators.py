@@ -51,21 +51,30 @@ def loaded_dice(
     return jnp.exp(after) - jnp.exp(before)
 
 
-def dice(log_prob: Float[Array, "T B"], not_done: Float[Array, "T B"]) -> Float[Array, "T B"]:
+def dice(
+    log_prob: Float[Array, "T B"],
+    not_done: Float[Array, "T B"],
+    behaviour: Float[Array, "T B"] | None = None,
+) -> Float[Array, "T B"]:
     """P_t, the weight of the reward gamma^t r_t itself, and not of an advantage.
 
-    Source: Foerster et al. 2018 (DiCE).
+    Args:
+        behaviour: log mu_t of whoever acted in pi's place; ratios are then pi / mu, unclipped.
+
+    Source: Foerster et al. 2018 (DiCE); off-policy, Liu et al. 2022, appendix I.2.
     """
-    after, _ = _log_products(_log_ratio(log_prob), not_done, 1.0)
+    after, _ = _log_products(_log_ratio(log_prob, behaviour), not_done, 1.0)
     return jnp.exp(after)
 
 
-def dice_baseline(log_prob: Float[Array, "T B"]) -> Float[Array, "T B"]:
+def dice_baseline(
+    log_prob: Float[Array, "T B"], behaviour: Float[Array, "T B"] | None = None
+) -> Float[Array, "T B"]:
     """1 - rho_t, which times gamma^t b(s_t) takes variance off DiCE's first derivative.
 
-    Source: Foerster et al. 2018, Eq. 5.
+    Source: Foerster et al. 2018, Eq. 5; `behaviour` as `dice` has it.
     """
-    return 1.0 - jnp.exp(_log_ratio(log_prob))
+    return 1.0 - jnp.exp(_log_ratio(log_prob, behaviour))
 
 
 def score(log_prob: Float[Array, "T B"]) -> Float[Array, "B"]:
@@ -97,9 +106,11 @@ def policy_weight(
     return WEIGHTS[surrogate](log_prob, 1.0 - done.astype(log_prob.dtype))
 
 
-def _log_ratio(log_prob: Float[Array, "T B"]) -> Float[Array, "T B"]:
-    """log rho_t: 0, with the derivative of log pi_t."""
-    return log_prob - jax.lax.stop_gradient(log_prob)
+def _log_ratio(
+    log_prob: Float[Array, "T B"], behaviour: Float[Array, "T B"] | None = None
+) -> Float[Array, "T B"]:
+    """log rho_t, with the derivative of log pi_t; 0 where pi itself acted."""
+    return log_prob - jax.lax.stop_gradient(log_prob if behaviour is None else behaviour)
 
 
 def _log_products(

@@ -64,6 +64,15 @@ class Setting:
         injected = Injected(jnp.asarray(self.hessian_offset), jnp.asarray(self.hessian_noise))
         return Condition(sampling, roles_of(self.roles), jnp.asarray(self.inner_rate), injected)
 
+    @property
+    def program(self) -> tuple[Any, ...]:
+        """What is compiled; settings of one program are best computed one after another."""
+        return self.problem, self.inner_steps, self.trajectories, self.mdps, self.repeats
+
+    def measured(self) -> dict[str, Any]:
+        """What is kept of it, as plain JSON."""
+        return summary(measure(self))
+
 
 class Result(NamedTuple):
     """Of each MDP; a component is one of phi's."""

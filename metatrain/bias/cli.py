@@ -15,8 +15,10 @@ from lpg.runs.command import enable_compilation_cache
 from lpg.runs.owner import OwnedError, owned
 from lpg.runs.streams import fail
 from metatrain.bias.accuracy import Setting, measure, summary
+from metatrain.bias.dilemma_plots import draw_curves
 from metatrain.bias.plots import draw
-from metatrain.bias.study import compute, grids
+from metatrain.bias.study import FILES, Cells, compute, grids
+from metatrain.bias.tables import table
 
 COMMAND = "metatrain.bias"
 
@@ -57,9 +59,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Figures:
-    """Compute and draw the paper's figures of tabular MDPs; run again to go on.
+    """Compute and draw the paper's figures; run again to go on.
 
-    Leaves cells.jsonl, one line a setting, and each figure as PNG and PDF.
+    Leaves cells.jsonl and dilemma.jsonl, one line a setting, each figure as PNG and PDF, and the
+    reference, figures of 100 MDPs, as a table.
     """
 
     run_dir: Path
@@ -69,7 +72,7 @@ class Figures:
     seed: int = 0
     """Of MDPs and estimates."""
     only: tuple[str, ...] = ()
-    """Figures by name, else all: figure5 to figure8, composition, hessian, mgrl."""
+    """Figures by name, else all: figure5 to figure9, composition, hessian, mgrl, reference."""
 
 
 Chosen = (
@@ -114,10 +117,32 @@ def run_figures(command: Figures) -> None:
     }
     command.run_dir.mkdir(parents=True, exist_ok=True)
     with owned(command.run_dir):
-        cells = compute(chosen, command.run_dir / "cells.jsonl", Console(stderr=True))
-        if cells is None:
+        if (cells := _computed(chosen, command.run_dir)) is None:
             print("Stopped; run the same command to go on.")
             return
         for name, settings in chosen.items():
-            draw(name, settings, cells, command.run_dir / f"{name}.png")
+            show(name, settings, cells, command.run_dir)
     print(f"Done: {command.run_dir}")
+
+
+def _computed(chosen: dict[str, list[Any]], run_dir: Path) -> Cells | None:
+    """None where a signal came."""
+    cells: Cells = {}
+    settings = [setting for figure in chosen.values() for setting in figure]
+    for kind, file in FILES.items():
+        own = [setting for setting in settings if isinstance(setting, kind)]
+        found = compute(own, run_dir / file, Console(stderr=True))
+        if found is None:
+            return None
+        cells |= found
+    return cells
+
+
+def show(name: str, settings: list[Any], cells: Cells, run_dir: Path) -> None:
+    """Write a figure, or of the reference its table."""
+    if name == "reference":
+        write_atomically(run_dir / f"{name}.md", table(settings, cells).encode())
+    elif name == "figure9":
+        draw_curves(settings, cells, run_dir / f"{name}.png")
+    else:
+        draw(name, settings, cells, run_dir / f"{name}.png")

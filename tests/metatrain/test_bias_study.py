@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lpg.runs import signals, streams
+from lpg.runs import figures, signals, streams
 from metatrain.bias import __main__, accuracy, cli, study
 from metatrain.bias.accuracy import Result, Setting, compared, summary
-from metatrain.bias.plots import draw
 
 QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Few dots, which are soon drawn."""
+    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 20)
 
 
 def test_measures_are_the_loops():
@@ -69,22 +74,21 @@ def fake(monkeypatch):
         measured.append(setting)
         return {"acc": len(measured)}
 
-    monkeypatch.setattr(study, "measure", measure)
-    monkeypatch.setattr(study, "summary", lambda result: result)
+    monkeypatch.setattr(Setting, "measured", measure)
     return measured
 
 
 def test_what_is_on_disk_is_not_computed_again(tmp_path, monkeypatch):
     measured, path = fake(monkeypatch), tmp_path / "cells.jsonl"
     first, second, third = (Setting(trajectories=n) for n in (2, 4, 8))
-    study.compute({"a": [first, second]}, path, QUIET)
+    study.compute([first, second], path, QUIET)
     assert measured == [first, second]
     with path.open("a") as file:
         file.write('{"setting": {"problem": "ma')  # as a process that was killed leaves it
-    cells = study.compute({"a": [first], "b": [third, second]}, path, QUIET)
+    cells = study.compute([first, third, second], path, QUIET)
     assert measured == [first, second, third]
     assert cells == {first: {"acc": 1}, second: {"acc": 2}, third: {"acc": 3}}
-    assert study.read(path) == cells
+    assert study.read(path, Setting) == cells
     assert len(path.read_text().splitlines()) == 3
 
 
@@ -103,8 +107,8 @@ def test_a_signal_ends_it_between_two_cells(tmp_path, monkeypatch):
     add = study._append
     monkeypatch.setattr(study, "_append", lambda *x: (add(*x), received.append(2)))
     settings = [Setting(trajectories=n) for n in (2, 4)]
-    assert study.compute({"a": settings}, tmp_path / "cells.jsonl", QUIET) is None
-    assert measured == settings[:1] == list(study.read(tmp_path / "cells.jsonl"))
+    assert study.compute(settings, tmp_path / "cells.jsonl", QUIET) is None
+    assert measured == settings[:1] == list(study.read(tmp_path / "cells.jsonl", Setting))
 
 
 @pytest.mark.parametrize("name", ["figure5", "figure8", "composition", "hessian", "mgrl"])
@@ -114,8 +118,23 @@ def test_each_figure_is_drawn(tmp_path, name):
         settings = [s for s in settings if s.roles in ("SSS", "EEE")]
     cell = dict.fromkeys(("acc", "std_sum", "trace_variance", "mse_of_mean"), 0.5)
     cells = {s: {**cell, "theta_mse": [0.1], "size": [0.2, 0.3]} for s in settings}
-    draw(name, settings, cells, tmp_path / f"{name}.png")
+    cli.show(name, settings, cells, tmp_path)
     assert {x.suffix for x in tmp_path.iterdir()} == {".png", ".pdf"}
+
+
+def test_figure_9_and_the_reference_are_shown(tmp_path):
+    grids = study.grids(quick=True)
+    cells = dict.fromkeys(grids["reference"], dict.fromkeys(("acc", "std_sum"), 0.123))
+    cells = {s: {**x, "acc_se": 0.01, "std_sum_se": 0.02} for s, x in cells.items()}
+    cli.show("reference", grids["reference"], cells, tmp_path)
+    text = (tmp_path / "reference.md").read_text()
+    assert "Acc, K = 1, n = 16 (30 MDPs x 5):\n\n| | SSS | ESS | SES" in text
+    assert text.count("| loaded_dice | 0.123 ± 0.010 |") == 4
+    curves = study.curves()
+    assert len(set(curves)) == 4 + 3 + 3 + 3 and {s.seeds for s in curves} == {40, 1}
+    names = dict.fromkeys(("reward", "acc", "outer_exact_acc"), [0.1, 0.2])
+    cli.show("figure9", curves, dict.fromkeys(curves, names), tmp_path)
+    assert {x.suffix for x in tmp_path.iterdir()} == {".png", ".pdf", ".md"}
 
 
 REFUSED = [
