@@ -9,6 +9,7 @@ from typing import Any
 import optax
 
 from lpg.learner import FrozenRule, Learner
+from lpg.losses.estimators import Surrogate
 from lpg.optimizers import impala_optimizer
 from lpg.rules.drmg import ALL as QUANTILE_METAPARAMETERS
 from lpg.rules.drmg import DrMG
@@ -68,6 +69,8 @@ class TuningOptions:
     """DrMG: n-step returns in place of V-trace's."""
     kl_cost: float = 1.0
     """STAC, STACX: weight of KL(new || old) in the outer loss."""
+    surrogate: Surrogate = "autodiff"
+    """MGRL, STAC, STACX: of the policy gradient that the meta-gradient goes through."""
     max_norm: float = 40.0
     """Global norm at which gradients are clipped."""
     epsilon: float = 0.1
@@ -103,7 +106,7 @@ class TuningOptions:
         if rule.outer == POLICY_ONLY:
             outer = POLICY_ONLY
         begun = {"start": self.start, "start_gamma": self.start_gamma}
-        return replace(rule, reference=reference, outer=outer, **begun)
+        return replace(rule, reference=reference, outer=outer, surrogate=self.surrogate, **begun)
 
 
 def _stac(options: TuningOptions) -> OnlineRule:
@@ -183,7 +186,9 @@ def version_of(name: str, options: TuningOptions) -> dict[str, Any]:
     """What tells the algorithm from another of its name, but for the arms that are tried."""
     options_taken = options_of(name, options).items()
     arms = ("learning_rates", "atari_rates")
-    return {f"tuning.{option}": x for option, x in options_taken if option not in arms}
+    before = ("surrogate", "autodiff")  # as it was, and unsaid, before there was a choice
+    told = (x for x in options_taken if x[0] not in arms and x != before)
+    return {f"tuning.{option}": x for option, x in told}
 
 
 def training(learner: Learner, options: TuningOptions) -> Training:

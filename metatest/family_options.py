@@ -15,15 +15,15 @@ WEIGHTS = ("gamma", "value_cost", "entropy_cost")
 QUANTILES = ("gamma", "num_quantiles", "kappa", "n_step")
 OWN = {
     "impala": WEIGHTS,
-    "mgrl": (*WEIGHTS, "live", "start_gamma", "embedded"),
-    "stac": (*WEIGHTS, "live", "start_gamma", "kl_cost"),
-    "stacx": (*WEIGHTS, "live", "start_gamma", "kl_cost", "num_heads"),
+    "mgrl": (*WEIGHTS, "live", "start_gamma", "embedded", "surrogate"),
+    "stac": (*WEIGHTS, "live", "start_gamma", "kl_cost", "surrogate"),
+    "stacx": (*WEIGHTS, "live", "start_gamma", "kl_cost", "num_heads", "surrogate"),
     "drmg": (*QUANTILES, "live", "shared"),
     "qr": QUANTILES,
 }
 # How metaparameters are tuned, of no account where none is.
 TUNING = ("pairs", "meta_learning_rate", "start", "outer_rows", "differentiate_clip")
-ONLY_TUNED = (*TUNING, "start_gamma", "embedded", "kl_cost", "shared")
+ONLY_TUNED = (*TUNING, "start_gamma", "embedded", "kl_cost", "shared", "surrogate")
 
 
 def taken(kind: str, tuned: bool) -> frozenset[str]:

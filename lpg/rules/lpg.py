@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob
+from lpg.losses.estimators import Surrogate, policy_weight, refuse_surrogate
 from lpg.losses.kl_divergence import kl_divergence
 from lpg.network.rule_network import LPGNetwork, PredictionInput
 from lpg.precision import Precision
@@ -49,7 +50,15 @@ class LPG(StoredArchitecture):
     fused_lstm: bool = False
     """On TPU, the LSTM as one Pallas kernel (lpg/network/lstm_fused.py) instead of XLA's scan."""
 
-    not_stored: ClassVar[tuple[str, ...]] = (*StoredArchitecture.not_stored, "prediction_input")
+    surrogate: Surrogate = "autodiff"
+    """Of the agent's policy gradient (lpg/losses/estimators.py): the update is the same, what a
+    meta-gradient through several updates sees of it is not."""
+
+    not_stored: ClassVar[tuple[str, ...]] = (
+        *StoredArchitecture.not_stored,
+        "prediction_input",
+        "surrogate",
+    )
 
     def __post_init__(self) -> None:
         self.refuse_unusable("hidden_size", "prediction_size", "embedding_size")
@@ -58,6 +67,7 @@ class LPG(StoredArchitecture):
                 f"prediction_input must be one of {', '.join(get_args(PredictionInput))}, got "
                 f"{self.prediction_input!r}."
             )
+        refuse_surrogate(self.surrogate)
 
     @property
     def network(self) -> LPGNetwork:
@@ -115,12 +125,15 @@ class LPG(StoredArchitecture):
     ) -> Float[Array, ""]:
         """-log pi(a|s) pi_hat + alpha_y KL(y || y_hat), averaged over T and B (Eq. 2).
 
+        In place of log pi stands the surrogate's weight, of the same first derivative.
+
         The mean, not the sum: Table 3's learning rates of 20 to 80 presume it.
         """
         check_loss(outputs, trajectory, targets, self.heads(1), y_hat_logits=self.prediction_size)
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
-        return jnp.mean(-log_prob * targets.pi_hat + hypers.prediction_cost * kl)
+        weight = policy_weight(self.surrogate, log_prob, trajectory.done)
+        return jnp.mean(-weight * targets.pi_hat + hypers.prediction_cost * kl)
 
 
 def _with_phi_hidden(rule_params: RuleParams, kernel: Any, bias: Any) -> RuleParams:

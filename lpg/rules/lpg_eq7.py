@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob
+from lpg.losses.estimators import policy_weight
 from lpg.losses.kl_divergence import kl_divergence
 from lpg.rule import Hypers, check_loss
 from lpg.rules.lpg import LPG, LPGTargets
@@ -37,7 +38,8 @@ class LPGWithBaseline(LPG):
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
         error = baseline - targets.pi_hat
-        return jnp.mean(-log_prob * strength + hypers.prediction_cost * kl + 0.5 * error**2)
+        weight = policy_weight(self.surrogate, log_prob, trajectory.done)
+        return jnp.mean(-weight * strength + hypers.prediction_cost * kl + 0.5 * error**2)
 
 
 def with_baseline(rule: LPG) -> LPGWithBaseline:

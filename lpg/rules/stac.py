@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob, entropy
+from lpg.losses.estimators import Surrogate, policy_weight, refuse_surrogate
 from lpg.losses.vtrace import leaky_vtrace
 from lpg.rule import Hypers, RuleInputs, check_inputs, check_loss
 from lpg.trajectory import Trajectory
@@ -68,8 +69,10 @@ class STAC:
     start_gamma: float | None = None  # gamma at birth; the reference's where None
     embedded: bool = False  # the network is told eta (Xu et al. 2018, "eta-embedding")
     hidden: tuple[int, ...] = ()  # layers of the head's own
+    surrogate: Surrogate = "autodiff"  # of the inner policy gradient
 
     def __post_init__(self) -> None:
+        refuse_surrogate(self.surrogate)
         refuse_unknown(self.live, Metaparameters._fields)
 
     @property
@@ -110,7 +113,7 @@ class STAC:
     ) -> Float[Array, ""]:
         """Summed over T and B, as IMPALA's clip and learning rate presume."""
         del hypers
-        return actor_critic_loss(outputs, trajectory, targets)
+        return actor_critic_loss(outputs, trajectory, targets, self.surrogate)
 
     def outer_loss(
         self,
@@ -155,15 +158,20 @@ def head_targets(eta: Metaparameters, inputs: RuleInputs, head: int) -> ActorCri
 
 
 def actor_critic_loss(
-    outputs: AgentOutputs, trajectory: Trajectory, targets: ActorCriticTargets
+    outputs: AgentOutputs,
+    trajectory: Trajectory,
+    targets: ActorCriticTargets,
+    surrogate: Surrogate = "autodiff",
 ) -> Float[Array, ""]:
-    """sum g_v (v - V)^2 - g_p A log pi(a|s) - g_e H(pi) of one head."""
+    """sum g_v (v - V)^2 - g_p A log pi(a|s) - g_e H(pi) of one head; for log pi the surrogate's
+    weight."""
     check_loss(outputs, trajectory, targets, Heads(logits=1, value=1))
     logits, value = outputs.logits[:-1], outputs.value[:-1, ..., 0]
     log_prob = action_log_prob(logits, trajectory.action)
+    weight = policy_weight(surrogate, log_prob, trajectory.done)
     return jnp.sum(
         targets.value_cost * (targets.value_target - value) ** 2
-        - targets.policy_cost * targets.advantage * log_prob
+        - targets.policy_cost * targets.advantage * weight
         - targets.entropy_cost * entropy(logits)
     )
 

@@ -64,7 +64,8 @@ class STACX(STAC):
         """The sum over heads."""
         del hypers
         pairs = zip(outputs.heads, targets, strict=True)
-        return jnp.asarray(sum(actor_critic_loss(head, trajectory, own) for head, own in pairs))
+        losses = (actor_critic_loss(head, trajectory, x, self.surrogate) for head, x in pairs)
+        return jnp.asarray(sum(losses))
 
 
 def of_head(eta: Metaparameters, head: int) -> Metaparameters:

@@ -6,9 +6,13 @@ import sys
 from lpg.runs import signals, streams
 
 
-def start(command: str) -> None:
+def start(command: str, sets: tuple[str, ...] = ()) -> None:
     """Streams, signals and JAX's switches, in this order; exits with 2 and a sentence where a
-    switch has a value that JAX or this program cannot take."""
+    switch has a value that JAX or this program cannot take.
+
+    Args:
+        sets: switches that the command sets itself, whatever they are.
+    """
     streams.shield()
     signals.obey(command)
     try:
@@ -16,7 +20,8 @@ def start(command: str) -> None:
 
         from lpg.runs.settings import refuse_settings
 
-        refuse_settings(jax.config.values, os.environ)
+        others = {name: x for name, x in jax.config.values.items() if name not in sets}
+        refuse_settings(others, os.environ)
     except ValueError as error:
         sys.exit(streams.fail(command, error, 2))
 

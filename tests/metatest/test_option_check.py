@@ -36,7 +36,7 @@ OTHER = {
     "tuning.num-quantiles": "5", "tuning.kappa": "0.7", "tuning.shared": None,
     "tuning.n-step": "3", "tuning.kl-cost": "0.7", "tuning.max-norm": "0.7",
     "tuning.epsilon": "0.7", "tuning.initial-scale": "0.7", "tuning.differentiate-clip": None,
-    "tuning.constant-rate": None,
+    "tuning.constant-rate": None, "tuning.surrogate": "lvc",
 }  # fmt: skip
 WHERE = {"envs": ["--envs", "CartPole-v1"], "atari": ["--atari", "pong"]}
 MEMBERS = ["impala", "mgrl", "stac", "stacx", "drmg", "qr"]

@@ -1,0 +1,149 @@
+"""The settings behind each figure, computed once each and kept line by line.
+
+Source: Liu et al. 2022, figures 5 to 8, and its theory's sweeps; spec/bias.md, section 4.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn
+
+from lpg.runs.command import progress
+from lpg.runs.signals import stop_signals
+from metatrain.bias.accuracy import Setting
+from metatrain.bias.decomposition import CODES
+from metatrain.bias.dilemma import Dilemma
+
+Cell = Setting | Dilemma
+Cells = dict[Any, dict[str, Any]]  # each setting's summary
+FILES: dict[type, str] = {Setting: "cells.jsonl", Dilemma: "dilemma.jsonl"}
+FOUR: tuple[str, ...] = ("autodiff", "lvc", "loaded_dice", "dice")
+TWO: tuple[str, ...] = ("autodiff", "lvc")
+SIZES, RATES, STEPS = (2, 4, 8, 16, 32, 64, 128, 256), (1, 3, 5, 7, 9, 11, 13), (1, 2, 3, 4, 5, 6)
+OFFSETS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+
+
+def grids(quick: bool = False) -> dict[str, list[Any]]:
+    """Each figure's settings; quick ones have fewer points, MDPs and repeats."""
+    return {**_tabular(quick), "reference": reference(quick), "figure9": curves(quick)}
+
+
+def _tabular(quick: bool) -> dict[str, list[Setting]]:
+    sizes = (4, 32) if quick else SIZES
+    rates = (1, 7, 13) if quick else RATES
+    steps = (1, 3) if quick else STEPS
+    offsets = (0.0, 2.0, 4.0) if quick else OFFSETS
+    maml, lirpg = Setting(mdps=3, repeats=5) if quick else Setting(), Setting(problem="lirpg")
+    lirpg = replace(lirpg, mdps=maml.mdps, repeats=maml.repeats, roles="ESE")
+    mean = replace(maml, roles="SEE", repeats=maml.repeats // 2)
+    return {
+        "figure5": _grid(maml, estimator=FOUR, roles=CODES, trajectories=sizes),
+        "figure6": _grid(
+            replace(maml, inner_steps=3 if quick else 5),
+            estimator=FOUR, roles=CODES, inner_rate=rates,
+        ),
+        "figure7": _grid(maml, estimator=FOUR, roles=CODES, inner_steps=steps),
+        "figure8": _grid(
+            lirpg, estimator=TWO, inner_steps=steps[:5],
+            trajectories=[n for n in sizes if n >= 16],
+        ),
+        "composition": [
+            *_grid(replace(mean, inner_steps=6), estimator=("autodiff", "dice"), inner_rate=rates),
+            *_grid(
+                replace(mean, inner_steps=2, inner_rate=3.0),
+                estimator=("autodiff", "dice"), trajectories=sizes,
+            ),
+            *_grid(replace(mean, inner_rate=3.0), estimator=FOUR, inner_steps=steps),
+        ],
+        "hessian": _grid(
+            replace(maml, roles="EEE", inner_steps=2, hessian_noise=0.3),
+            hessian_offset=offsets, inner_rate=(3.0, 3.5, 4.0, 4.5),
+        ),
+        "mgrl": _grid(
+            replace(lirpg, problem="mgrl"), estimator=FOUR[:3], inner_steps=steps[:3]
+        ),
+    }  # fmt: skip
+
+
+def reference(quick: bool = False) -> list[Setting]:
+    """What later versions are held against: ten times as many MDPs (spec/bias.md, section 13)."""
+    base = Setting(mdps=30, repeats=5) if quick else Setting(mdps=100)
+    sizes = (16,) if quick else (16, 64)
+    exact_values = replace(base, value_noise=0.0, roles="ESE")
+    return [
+        *_grid(base, estimator=FOUR, roles=CODES[:7], trajectories=sizes),
+        *_grid(replace(base, inner_steps=3), estimator=FOUR, roles=("SSE", "ESE", "SEE")),
+        *_grid(exact_values, estimator=FOUR[:3], trajectories=(*sizes, 256)),
+    ]
+
+
+def curves(quick: bool = False) -> list[Dilemma]:
+    """Of figure 9; quick ones are short, and the four that differ most."""
+    base = Dilemma(seeds=2, updates=20) if quick else Dilemma()
+    exact = replace(base, composition="exact", hessian="exact", outer="exact", seeds=1)
+    inner = (128, 1024, "exact", "buffer")
+    both = [replace(base, composition=x, hessian=x) for x in inner if not quick or x != 1024]
+    if quick:
+        return [*both, exact]
+    hessian = [replace(base, hessian=x) for x in inner[1:]]
+    composition = [replace(base, composition=x) for x in inner[1:]]
+    looks = [replace(exact, lookaheads=n) for n in (1, 0, 2)]
+    return [*both, *hessian, *composition, *looks]
+
+
+def _grid(base: Setting, **axes: Iterable[Any]) -> list[Setting]:
+    """All combinations."""
+    axes = {name: [float(x) if name == "inner_rate" else x for x in y] for name, y in axes.items()}
+    points = (dict(zip(axes, point, strict=True)) for point in product(*axes.values()))
+    return [replace(base, **point) for point in points]
+
+
+def compute(settings: Iterable[Cell], path: Path, console: Console) -> Cells | None:
+    """Summaries of settings of one kind, those that `path` lacks computed and added to it; None
+    where a signal came before the end.
+
+    Raises OSError where the file cannot be written.
+    """
+    wanted = list(dict.fromkeys(settings))
+    cells = read(path, type(wanted[0])) if wanted else {}
+    missing = sorted((s for s in wanted if s not in cells), key=lambda setting: setting.program)
+    with stop_signals() as received, progress(console, MofNCompleteColumn()) as shown:
+        task = shown.add_task(path.stem, total=len(wanted), completed=len(wanted) - len(missing))
+        for setting in missing:
+            if received:
+                return None
+            cells[setting] = rounded(setting.measured())
+            _append(path, {"setting": asdict(setting), **cells[setting]})
+            shown.advance(task)
+    return cells
+
+
+def rounded(found: Any) -> Any:
+    """To six digits, which no figure needs."""
+    if isinstance(found, dict):
+        return {name: rounded(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [rounded(value) for value in found]
+    return float(f"{found:.6g}")
+
+
+def read(path: Path, kind: type[Cell]) -> Cells:
+    """What is there; a last line that was cut short is dropped from the file."""
+    if not path.exists():
+        return {}
+    whole = path.read_bytes()
+    kept = whole[: whole.rfind(b"\n") + 1]
+    if kept != whole:
+        path.write_bytes(kept)
+    lines = [json.loads(line) for line in kept.splitlines()]
+    return {kind(**line.pop("setting")): line for line in lines}
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")

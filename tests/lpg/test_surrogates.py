@@ -1,0 +1,201 @@
+"""The surrogate of an agent's policy term: its updates are the same, and what a meta-gradient sees
+of them differs from the second update on."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+from online import body_of, hypers, newborn, trajectory
+
+from lpg.heads import AgentOutputs, action_log_prob
+from lpg.learner import FrozenRule
+from lpg.losses.estimators import policy_weight
+from lpg.losses.kl_divergence import kl_divergence
+from lpg.optimizers import SGD
+from lpg.rule import off_policy_inputs
+from lpg.rules import lpg, lpg_eq7, stac
+from lpg.rules.lpg import LPG, LPGTargets
+from lpg.rules.lpg_eq7 import with_baseline
+from lpg.rules.registry import rule_from_architecture
+from lpg.rules.stac import STAC, ActorCriticTargets, mgrl
+from lpg.rules.stacx import STACX
+from lpg.self_tuning import SelfTuning
+from lpg.update import agent_step
+
+NAMES = ("autodiff", "lvc", "loaded_dice")
+SMALL = LPG(hidden_size=4, prediction_size=3, embedding_size=2, head_activation="none")
+RULES = {
+    "lpg": SMALL, "lpg_eq7": with_baseline(SMALL),
+    "mgrl": mgrl(embedded=False), "stacx": STACX(start=0.8),  # a STAC both
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+def raw_eta(rule):
+    """Flat rule parameters, of which any are good, and the way back."""
+    if isinstance(rule, LPG):
+        rng = np.random.default_rng(1)
+        eta = jax.tree.map(
+            lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape)), rule.init(jax.random.key(0))
+        )
+        return ravel_pytree(eta)
+    learner = SelfTuning(rule)
+    flat, unravel = ravel_pytree(newborn(learner, SGD, jnp.float64).own.raw)
+    return flat, lambda raw: learner.metaparameters(unravel(raw))
+
+
+def turned(rule, monkeypatch):
+    """What theta_1 and theta_2 become by each surrogate, and the derivatives of a fixed sum of
+    either by raw eta: one program, whose policy weight is data."""
+    flat, eta_of = raw_eta(rule)
+    learner = FrozenRule(rule, None) if isinstance(rule, LPG) else SelfTuning(rule)
+    body = body_of(learner, "D(6)")
+    agent = newborn(learner, SGD, jnp.float64).agent
+    data = [trajectory(seed, jnp.float64) for seed in range(2)]
+    assert any(x.done[:-1].any() for x in data)
+
+    def after(raw):
+        state, eta, given, thetas = agent, eta_of(raw), hypers(0.3, dtype=jnp.float64), []
+        for each in data:
+            outputs = body.outputs(state.params, each.observation)
+            if not isinstance(rule, LPG):
+                outputs = jax.lax.stop_gradient(outputs)
+            targets = rule.targets(eta, off_policy_inputs(outputs, each, given.gamma))
+            state = agent_step(rule, body, SGD, state, each, targets, given)
+            thetas.append(ravel_pytree(state.params)[0])
+        return jnp.stack(thetas)
+
+    def derivatives(surrogate):
+        def weight(_, log_prob, done):
+            return jnp.stack([policy_weight(x, log_prob, done) for x in NAMES])[surrogate]
+
+        for module in (lpg, lpg_eq7, stac):
+            monkeypatch.setattr(module, "policy_weight", weight)
+        thetas, pullback = jax.vjp(after, flat)
+        weights = jnp.sin(jnp.arange(thetas.shape[1]) + 1.0)
+        return thetas, jax.vmap(lambda x: pullback(jnp.outer(x, weights))[0])(jnp.eye(2))
+
+    found = jax.jit(jax.vmap(derivatives))(jnp.arange(len(NAMES)))
+    return jax.tree.map(np.asarray, found)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_updates_are_the_same_and_their_derivatives_part_at_the_second(name, monkeypatch):
+    thetas, slopes = turned(RULES[name], monkeypatch)
+    sizes = np.abs(slopes).max(axis=(0, 2))
+    assert sizes.min() > 1e-4
+    for theta, (first, _) in zip(thetas[1:], slopes[1:], strict=True):
+        np.testing.assert_allclose(theta, thetas[0], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(first, slopes[0, 0], atol=1e-12 * sizes[0])
+    gaps = [np.abs(x - y).max() for x, y in combinations(slopes[:, 1], 2)]
+    assert min(gaps) > 1e-6 * sizes[1]
+
+
+def draw(*shape):
+    return jnp.asarray(np.random.default_rng(len(shape)).normal(size=shape))
+
+
+T, B, A = 4, 3, 3
+BOTH = AgentOutputs(draw(T + 1, B, A), draw(T + 1, B, 3), draw(T + 1, B, 1))
+TARGETS = LPGTargets(draw(T, B), draw(T, B, 3))
+CRITIC = ActorCriticTargets(*(draw(T, B) for _ in ActorCriticTargets._fields))
+LOSSES = {
+    "lpg": (BOTH._replace(value=draw(T + 1, B, 0)), TARGETS),
+    "lpg_eq7": (BOTH, TARGETS),
+    "mgrl": (BOTH._replace(prediction=draw(T + 1, B, 0)), CRITIC),
+    "stacx": (3 * (BOTH._replace(prediction=draw(T + 1, B, 0)),), 3 * (CRITIC,)),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_losses_have_one_gradient_and_several_curvatures(name):
+    outputs, targets = LOSSES[name]
+    data = trajectory(1, jnp.float64)
+    assert data.done[:-1].any()
+
+    def curved(surrogate):
+        """Gradient in the logits, and how it turns with them."""
+        rule = replace(RULES[name], surrogate=surrogate)
+
+        def loss(shift):
+            moved = [x._replace(logits=x.logits + shift) for x in outputs] if (
+                name == "stacx"
+            ) else [outputs._replace(logits=outputs.logits + shift)]  # fmt: skip
+            joint = moved[0]._replace(auxiliary=tuple(moved[1:]))
+            return rule.loss(joint, data, targets, hypers(dtype=jnp.float64))
+
+        shift = jnp.zeros((T + 1, B, A))
+        return jax.jit(lambda x: jax.jvp(jax.grad(loss), (x,), (draw(T + 1, B, A),)))(shift)
+
+    (slope, turn), *others = map(curved, NAMES)
+    assert np.abs(slope).max() > 1e-2
+    for other, _ in others:
+        np.testing.assert_allclose(other, slope, rtol=1e-12, atol=1e-12)
+    turns = [turn, *(x for _, x in others)]
+    assert min(np.abs(x - y).max() for x, y in combinations(turns, 2)) > 1e-3
+
+
+def test_autodiff_is_the_published_loss_to_the_bit():
+    """Loss and its derivative in float32, compiled."""
+    with jax.enable_x64(False):
+        given = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), LOSSES["lpg"])
+        outputs, targets, data = *given, trajectory(3)
+
+        def published(outputs):
+            log_prob = action_log_prob(outputs.logits[:-1], data.action)
+            kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
+            return jnp.mean(-log_prob * targets.pi_hat + hypers().prediction_cost * kl)
+
+        def ours(outputs):
+            return SMALL.loss(outputs, data, targets, hypers())
+
+        a, b = (jax.jit(jax.value_and_grad(f))(outputs) for f in (published, ours))
+    for mine, its in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(mine, its)
+    assert np.abs(a[1].logits).max() > 1e-2
+
+
+def test_a_rule_file_does_not_know_the_surrogate():
+    rule = replace(SMALL, surrogate="lvc")
+    assert rule.architecture() == SMALL.architecture()
+    assert rule_from_architecture(rule.architecture()) == SMALL
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("dice", r"got 'dice' \(its weights are of rewards, and would replace the rule\)"),
+        ("LVC", "surrogate must be one of autodiff, lvc, loaded_dice, got 'LVC'"),
+    ],
+)
+def test_others_are_refused(name, told):
+    """Past the tests' own check of types, which a user does not have."""
+    for rule in (LPG(), STAC()):
+        object.__setattr__(rule, "surrogate", name)
+        with pytest.raises(ValueError, match=told):
+            rule.__post_init__()
+
+
+@pytest.mark.slow
+def test_meta_gradients_of_a_tuner_do_not_feel_it():
+    """SelfTuning's go through one update alone."""
+    found = []
+    for surrogate in ("autodiff", "loaded_dice"):
+        learner = SelfTuning(replace(STAC(start=0.8), surrogate=surrogate), "same", optax.sgd(1.0))
+        state = newborn(learner, SGD, jnp.float64)
+        data = [trajectory(1, jnp.float64)]
+        given = hypers(dtype=jnp.float64)
+        after = learner.learn(body_of(learner), SGD, state, data, given)
+        found.append(ravel_pytree(after.own.raw)[0] - ravel_pytree(state.own.raw)[0])
+    assert np.abs(found[0]).max() > 1e-4
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-10, atol=1e-12)
