@@ -5,8 +5,10 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-# Compiling takes most of the time here, so machine code is left as it first comes.
+# Compiling takes most of the time here, so machine code is left as it first comes, and loops too.
+_LOOPS = "simplify-while-loops,while-loop-invariant-code-motion,while-loop-constant-sinking"
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+_FLAGS += f" --xla_disable_hlo_passes={_LOOPS}"
 if version("jaxlib").startswith("0.10."):  # later ones have no other way, and refuse the flag
     _FLAGS += " --xla_cpu_use_fusion_emitters=false"  # compiles in 0.6 of the time
 os.environ.setdefault("XLA_FLAGS", _FLAGS)
