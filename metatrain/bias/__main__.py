@@ -1,5 +1,6 @@
 """The command `python -m metatrain.bias`."""
 
+import os
 import sys
 
 from lpg.runs import signals, streams
@@ -18,7 +19,7 @@ def main() -> None:
 
     try:
         # This command alone computes in 64 bits, and sees to it itself.
-        refuse_settings({**jax.config.values, "jax_enable_x64": False})
+        refuse_settings({**jax.config.values, "jax_enable_x64": False}, os.environ)
     except ValueError as error:
         sys.exit(streams.fail(COMMAND, error, 2))
     take_device(COMMAND)
