@@ -39,7 +39,7 @@ from metatrain.bias.small_lives import (
 TRAINING_UPDATES, TRAINING_LIVES, TRAINING_RATE = 5, 8, 3e-3  # K, lives a step, Adam's rate
 MAX_SHARE = 5.0  # as meta-training bounds lifetimes' shares (metatrain/shares.py)
 SIZES = (1, 4, 16, 64)  # lifetimes that a meta-gradient is the mean of
-RATES = (2.5, 5.0, 10.0, 40.0)  # beside the usual one
+RATES = (5.0, 40.0)  # of agents, beside the usual one
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ class Cell:
 def cells_of(quick: bool = False, seed: int = 0) -> list[Cell]:
     """K by itself, n by itself at two K, and agents' learning rates; quick ones are fewer."""
     usual = Cell(lives=8, repeats=4, meta_steps=20, seed=seed) if quick else Cell(seed=seed)
-    steps, sizes = ((1, 3), ((3, 4),)) if quick else ((1, 2, 3, 5, 10, 20), ((5, 256),))
-    if not quick:
-        sizes += tuple((k, n) for k in (5, 20) for n in (4, 64))
+    steps = (1, 3) if quick else (1, 2, 3, 5, 10, 20)
+    sizes = ((3, 4),) if quick else tuple((k, n) for k in (5, 20) for n in (4, 64))
     points = [(k, n, usual.inner_rate) for k in steps for n in (16, None)]
     points += [(k, n, usual.inner_rate) for k, n in sizes]
     points += [] if quick else [(5, n, rate) for rate in RATES for n in (16, None)]
