@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from lpg.runs import figures
 from metatrain.bias.lpg_study import Cell
@@ -80,4 +80,5 @@ def _label(axis: Axes, x: str, what: str) -> None:
     if what != "acc":
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter(LogFormatter())
+        low, high = axis.get_ylim()
+        axis.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())

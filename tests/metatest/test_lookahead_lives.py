@@ -93,7 +93,7 @@ class Watched(Lookahead):
 seen = []
 
 
-@pytest.mark.parametrize("window", ["discard", "reuse"])
+@pytest.mark.parametrize("window", ["discard", pytest.param("reuse", marks=pytest.mark.slow)])
 def test_each_rollout_is_made_by_the_update_before_it(window):
     algorithm = named(f"lvc_mgrl[{SMALL},window={window}]")
     spec = replace(find_task("CartPole-v1"), agent="D(4)")
@@ -113,7 +113,8 @@ def test_each_rollout_is_made_by_the_update_before_it(window):
         assert raw != first.own.raw[name]
 
 
-def test_a_life_is_lived(tmp_path):
+@pytest.mark.slow
+def test_a_life_is_lived():
     """With metaparameters in its curve; A2C beside it lives by the same settings."""
     for name, traced in ((f"lvc_mgrl[{SMALL}]", 4), (f"lvc_mgrl[live=(),{SMALL}]", 0)):
         algorithm = named(name)

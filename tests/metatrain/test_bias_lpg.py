@@ -176,9 +176,11 @@ def test_the_command_goes_on_and_draws(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:-9])  # as a process that was killed leaves it
     cli.main(["lpg", "--quick", "--run-dir", str(tmp_path)])
     assert len(measured) == len(cells) + 1
+    assert set(lpg_study.read(path)) == set(cells)
     assert {x.name for x in tmp_path.iterdir()} >= {"lpg.jsonl", "lpg.png", "lpg.pdf"}
 
 
+@pytest.mark.slow
 def test_a_cell_is_measured():
     """One update: nothing tells surrogates apart, and few rollouts are not the truth."""
     sizes = {"rule": "newborn", "inner_steps": 1, "lives": 4, "repeats": 2}
