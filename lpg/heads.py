@@ -19,6 +19,7 @@ class Heads(NamedTuple):
     hidden: tuple[int, ...] = ()
     auxiliary: "tuple[Heads, ...]" = ()  # further heads on the same torso, with none of their own
     condition: int = 0  # width of what the network is told besides the observation
+    value_alone_is_told: bool = False  # of the main head, which then has no layers of its own
 
     @property
     def own(self) -> int:

@@ -84,6 +84,30 @@ class Learner(Protocol):
         ...
 
 
+def ahead(
+    learner: Learner,
+    body: Body,
+    optimizer: optax.GradientTransformation,
+    state: LearnerState,
+    played: Trajectory | None,
+    hypers: Hypers,
+) -> LearnerState:
+    """What acts next on the way to one `learn`'s trajectories, of which `played` is the newest.
+
+    That is the learner as it is, but for one that must act between its inner updates: such a one
+    has a method `virtual`, from a state and a trajectory to the state after that update. `learn` is
+    called with the state before all of them.
+    """
+    if played is None or not looks_ahead(learner):
+        return state
+    return learner.virtual(body, optimizer, state, played, hypers)  # type: ignore[attr-defined]
+
+
+def looks_ahead(learner: Learner) -> bool:
+    """Whether it must act between its inner updates."""
+    return hasattr(learner, "virtual")
+
+
 @dataclass(frozen=True, eq=False)
 class FrozenRule:
     """An update rule whose parameters are what they are: LPG, LPG-V, A2C."""

@@ -4,6 +4,7 @@ A transformation turns gradients into a direction; `apply_direction` takes the s
 lifetime's own learning rate, so that lifetimes with different rates share one program.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -22,18 +23,39 @@ def scale_by_adam_constant_root(
     optax's own `scale_by_adam` gives NaN meta-gradients as soon as one parameter has an exactly
     zero gradient (the derivative of sqrt at 0). Values equal optax's.
     """
+    return _adam(b1, b2, eps, jax.lax.stop_gradient, jnp.sqrt)
+
+
+def scale_by_adam_whole(
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam's direction, differentiable through both moments; where the second is 0, its root is a
+    constant. Values equal optax's.
+
+    Source: spec/bias.md, section 8 (the authors' code replaces the NaN there by 0).
+    """
+
+    def root(v: Array) -> Array:
+        some = v > 0
+        return jnp.where(some, jnp.sqrt(jnp.where(some, v, 1.0)), 0.0)
+
+    return _adam(b1, b2, eps, lambda x: x, root)
+
+
+def _adam(
+    b1: float, b2: float, eps: float, seen: Callable[[Any], Any], root: Callable[[Array], Array]
+) -> optax.GradientTransformation:
+    """`seen`: what the second moment sees of gradients and of itself."""
     adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, optax.ScaleByAdamState]:
         del params
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(
-            jax.lax.stop_gradient(updates), jax.lax.stop_gradient(state.nu), b2, 2
-        )
+        nu = optax.tree.update_moment_per_elem_norm(seen(updates), seen(state.nu), b2, 2)
         count = optax.safe_increment(state.count)
         mu_hat = optax.tree.bias_correction(mu, b1, count)
         nu_hat = optax.tree.bias_correction(nu, b2, count)
-        direction = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu_hat, nu_hat)
+        direction = jax.tree.map(lambda m, v: m / (root(v) + eps), mu_hat, nu_hat)
         return direction, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
     return optax.GradientTransformation(adam.init, update)
@@ -75,6 +97,16 @@ def impala_optimizer(
         clip_by_global_norm(max_norm, differentiate_clip),
         optax.scale_by_rms(decay, eps, initial_scale=initial_scale, eps_in_sqrt=True),
         optax.scale_by_schedule(optax.linear_schedule(1.0, float(constant_rate), num_updates)),
+    )
+
+
+def falling_adam(num_updates: int, max_norm: float = 0.5) -> optax.GradientTransformation:
+    """Adam of clipped gradients, whole for outer ones but for the clip's factor, its step falling
+    linearly to 0 over `num_updates` updates (spec/bias.md, section 8)."""
+    return optax.chain(
+        clip_by_global_norm(max_norm),
+        scale_by_adam_whole(),
+        optax.scale_by_schedule(optax.linear_schedule(1.0, 0.0, num_updates)),
     )
 
 

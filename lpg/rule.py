@@ -128,10 +128,13 @@ def check_loss(
     """Raises ValueError unless a rule with these heads can take its loss of these.
 
     Args:
-        targets: a named tuple, with one number a step in each field, or as many as `widths` says.
+        targets: a named tuple, with one number a step in each field, or as many as `widths` says;
+            fields may be None.
     """
     check_outputs(outputs, trajectory, heads)
     for name, array in targets._asdict().items():
+        if array is None:
+            continue
         width = (widths[name],) if name in widths else ()
         wanted, same = (*trajectory.reward.shape, *width), "by the steps of trajectory.reward"
         check_shape(f"targets.{name}", array, wanted, same)

@@ -27,7 +27,7 @@ class OnlineRule(UpdateRule, Protocol):
     """An update rule whose parameters are metaparameters, named tuples of numbers in their units.
 
     `targets` reads them; they ride in the targets where they weigh the loss, so that eta enters
-    nowhere else.
+    nowhere else. A rule may also have `told`: those that the agent is told, if not all live ones.
     """
 
     @property
@@ -52,7 +52,7 @@ class OnlineRule(UpdateRule, Protocol):
 
     @property
     def embedded(self) -> bool:
-        """Whether the agent is told the live part of eta (`heads.condition` numbers)."""
+        """Whether the agent is told eta's live part, or `told` (`heads.condition` numbers)."""
         ...
 
     def outer_loss(
@@ -79,30 +79,11 @@ class TuningState(NamedTuple):
     opt_state: Any
 
 
-@dataclass(frozen=True, eq=False)
-class SelfTuning:
-    """The learner of an online rule.
-
-    `pairs` says which trajectories are inner and outer. swap: of two new ones each is inner once,
-    the other outer, so that theta moves twice and no frame is extra (Xu et al. 2018, C.3).
-    following: inner on the one before, outer on the newest. same: one is both.
-    """
+class OnlineLearner:
+    """What learners of an online rule share: eta, kept before its sigmoid and told to the agent."""
 
     rule: OnlineRule
-    pairs: Pairs = "swap"
-    meta_optimizer: optax.GradientTransformation = field(default_factory=lambda: optax.adam(1e-3))
-    outer_rows: int | None = None  # environments of the outer trajectory that count; all if None
-    lag: int = 0  # updates by which acting parameters are old, as whoever trains has it
-
-    @property
-    def num_trajectories(self) -> int:
-        """Two but where one is inner and outer."""
-        return 1 if self.pairs == "same" else 2
-
-    @property
-    def fresh(self) -> int:
-        """swap takes two new ones."""
-        return 2 if self.pairs == "swap" else 1
+    meta_optimizer: optax.GradientTransformation
 
     def heads(self, num_actions: int) -> Heads:
         """As the rule asks."""
@@ -131,6 +112,64 @@ class SelfTuning:
         """The live metaparameters."""
         eta = self.metaparameters(state.own.raw)
         return {name: getattr(eta, name) for name in self.rule.live}
+
+    def moved(self, own: TuningState, grads: dict[str, Array]) -> TuningState:
+        """eta after a step of its optimiser against `grads`."""
+        updates, opt_state = self.meta_optimizer.update(grads, own.opt_state, own.raw)
+        return TuningState(optax.apply_updates(own.raw, updates), opt_state)
+
+    def inner(
+        self,
+        body: Body,
+        optimizer: optax.GradientTransformation,
+        agent: AgentState,
+        trajectory: Trajectory,
+        hypers: Hypers,
+        eta: RuleParams,
+        own_data: bool = False,
+    ) -> AgentState:
+        """theta after one update under eta, differentiable in both; `own_data` as `tune` has it."""
+        body = body._replace(condition=self._told(eta))
+        outputs, reading, params = read(body, agent.params, trajectory.observation)
+        inputs = off_policy_inputs(jax.lax.stop_gradient(outputs), trajectory, hypers.gamma)
+        if own_data and inputs.log_ratio is not None:
+            inputs = inputs._replace(log_ratio=inputs.log_ratio.at[..., 0].set(0.0))
+        targets = self.rule.targets(eta, inputs)
+        agent = agent._replace(params=params)
+        return agent_step(self.rule, body, optimizer, agent, trajectory, targets, hypers, reading)
+
+    def _told(self, eta: RuleParams) -> Condition:
+        if not self.rule.embedded:
+            return None
+        names = getattr(self.rule, "told", self.rule.live)
+        told = [jnp.atleast_1d(jnp.asarray(getattr(eta, name))) for name in names]
+        return jax.lax.stop_gradient(jnp.concatenate(told))
+
+
+@dataclass(frozen=True, eq=False)
+class SelfTuning(OnlineLearner):
+    """The learner of an online rule that looks one update ahead.
+
+    `pairs` says which trajectories are inner and outer. swap: of two new ones each is inner once,
+    the other outer, so that theta moves twice and no frame is extra (Xu et al. 2018, C.3).
+    following: inner on the one before, outer on the newest. same: one is both.
+    """
+
+    rule: OnlineRule
+    pairs: Pairs = "swap"
+    meta_optimizer: optax.GradientTransformation = field(default_factory=lambda: optax.adam(1e-3))
+    outer_rows: int | None = None  # environments of the outer trajectory that count; all if None
+    lag: int = 0  # updates by which acting parameters are old, as whoever trains has it
+
+    @property
+    def num_trajectories(self) -> int:
+        """Two but where one is inner and outer."""
+        return 1 if self.pairs == "same" else 2
+
+    @property
+    def fresh(self) -> int:
+        """swap takes two new ones."""
+        return 2 if self.pairs == "swap" else 1
 
     def learn(
         self,
@@ -171,7 +210,7 @@ class SelfTuning:
 
         def outer_loss(raw: dict[str, Array]) -> tuple[Array, AgentState]:
             eta = self.metaparameters(raw)
-            after = self._inner(body, optimizer, state.agent, inner, hypers, eta, own_data)
+            after = self.inner(body, optimizer, state.agent, inner, hypers, eta, own_data)
             outputs = told.outputs(after.params, outer.observation)
             inputs = off_policy_inputs(jax.lax.stop_gradient(outputs), outer, hypers.gamma)
             return self.rule.outer_loss(before, outputs, outer, inputs, hypers), after
@@ -179,31 +218,4 @@ class SelfTuning:
         # eta enters behind the inner gradient's pullback, so this costs no second pass back
         # through the network: transposed, the pullback is one pass forward.
         grads, after = jax.grad(outer_loss, has_aux=True)(state.own.raw)
-        updates, opt_state = self.meta_optimizer.update(grads, state.own.opt_state, state.own.raw)
-        raw = optax.apply_updates(state.own.raw, updates)
-        return LearnerState(after, TuningState(raw, opt_state))
-
-    def _inner(
-        self,
-        body: Body,
-        optimizer: optax.GradientTransformation,
-        agent: AgentState,
-        trajectory: Trajectory,
-        hypers: Hypers,
-        eta: RuleParams,
-        own_data: bool,
-    ) -> AgentState:
-        body = body._replace(condition=self._told(eta))
-        outputs, reading, params = read(body, agent.params, trajectory.observation)
-        inputs = off_policy_inputs(jax.lax.stop_gradient(outputs), trajectory, hypers.gamma)
-        if own_data and inputs.log_ratio is not None:
-            inputs = inputs._replace(log_ratio=inputs.log_ratio.at[..., 0].set(0.0))
-        targets = self.rule.targets(eta, inputs)
-        agent = agent._replace(params=params)
-        return agent_step(self.rule, body, optimizer, agent, trajectory, targets, hypers, reading)
-
-    def _told(self, eta: RuleParams) -> Condition:
-        if not self.rule.embedded:
-            return None
-        live = [jnp.atleast_1d(jnp.asarray(getattr(eta, name))) for name in self.rule.live]
-        return jax.lax.stop_gradient(jnp.concatenate(live))
+        return LearnerState(after, self.moved(state.own, grads))

@@ -20,6 +20,8 @@ from lpg.rules.lpg_eq7 import with_baseline
 from lpg.rules.own import OwnRule
 from lpg.rules.ppo import PPO
 from metatest.family import FAMILY, TuningOptions, of_family, version_of
+from metatest.lookahead import NAME as LOOKAHEAD
+from metatest.lookahead import of_lookahead
 from metatest.training import ACTOR_CRITIC, META_TRAINED, PPO_TRAINING, Training
 
 
@@ -63,8 +65,8 @@ class AlgorithmOptions:
 def choose(names: tuple[str, ...], options: AlgorithmOptions) -> list[Algorithm]:
     """The algorithms of these names, in their order.
 
-    A name is in BASELINES or in FAMILY, a rule's file or that of a shipped rule, or the
-    package.module:Name of a learner. Raises ValueError for one that is none of these.
+    A name is in BASELINES or FAMILY or is `LOOKAHEAD`, a rule's file or that of a shipped rule, or
+    the package.module:Name of a learner. Raises ValueError for one that is none of these.
     """
     algorithms: list[Algorithm] = []
     for name in names:
@@ -79,6 +81,8 @@ def _choose(name: str, options: AlgorithmOptions, taken: set[str]) -> Algorithm:
         return BASELINES[name]()
     if family is not None:
         return Algorithm(name, *family, version=version_of(name, options.tuning))
+    if (lookahead := of_lookahead(name)) is not None:
+        return Algorithm(name, *lookahead)
     if is_import_path(name):
         return _own(name, taken)
     file = _file(name)
@@ -144,7 +148,7 @@ def _file(name: str) -> RuleFile:
     except RuleFileError as error:
         if Path(name).suffix:
             raise
-        known = ", ".join((*BASELINES, *FAMILY))
+        known = ", ".join((*BASELINES, *FAMILY, LOOKAHEAD))
         raise ValueError(
             f"Unknown algorithm {name!r}; known are {known}, rules by file or shipped name, and "
             f"learners of your own as package.module:Name ({error})"

@@ -59,8 +59,8 @@ class Command:
 
     rule: str
     """A .safetensors file that metatrain wrote, the name of a shipped rule (lpg-15), a2c, one of
-    impala, mgrl, stac, stacx, drmg and qr, which may carry options, as stac[gamma,lam], or a
-    learner of your own, as package.module:Name."""
+    impala, mgrl, stac, stacx, drmg, qr and lvc_mgrl, which may carry options, as stac[gamma,lam],
+    or a learner of your own, as package.module:Name."""
     run_dir: Path
     """Where results.jsonl, the curves and report.html go."""
     envs: tuple[str, ...] = ()

@@ -1,9 +1,8 @@
 """IMPALA and the agents that tune themselves, by name: one line an algorithm."""
 
-import ast
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optax
@@ -16,6 +15,7 @@ from lpg.rules.drmg import DrMG
 from lpg.rules.stac import ALL, POLICY_ONLY, STAC, Metaparameters, OuterCosts, mgrl
 from lpg.rules.stacx import STACX
 from lpg.self_tuning import OnlineRule, Pairs, SelfTuning
+from metatest.brackets import within_brackets
 from metatest.family_options import taken
 from metatest.tasks import TaskSpec, TrainingSettings
 from metatest.training import Arm, AtariTraining, Training
@@ -225,32 +225,10 @@ def training(learner: Learner, options: TuningOptions) -> Training:
 
 
 def _with(options: TuningOptions, kind: str, name: str, text: str) -> TuningOptions:
-    known = {field.name for field in fields(TuningOptions)}
-    live, given = [], {}
-    for part in filter(None, (x.strip() for x in text.split(","))):
-        field, equals, value = part.partition("=")
-        if not equals:
-            live.append(part)
-        elif field in known:
-            try:
-                given[field] = _value(value, getattr(options, field))
-            except (ValueError, SyntaxError, TypeError) as error:
-                raise ValueError(f"{name}: {field} cannot be {value!r}.") from error
-        else:
-            raise ValueError(f"{name} names {field!r}, which is no option; see metatest --help.")
-    if live or not given:
-        given["live"] = tuple(live)
+    given = within_brackets(name, text, options)
     options = replace(options, **given)
     tuned = bool(FAMILY[kind](options).live)
     for field in given.keys() - taken(kind, tuned) - {"live"}:
         what = kind if tuned or field not in taken(kind, True) else f"{kind} that tunes nothing"
         raise ValueError(f"{name}: {what} does not take {field}.")
     return options
-
-
-def _value(text: str, current: Any) -> Any:
-    """Of the type that the option has; ValueError where `text` is none of it."""
-    if isinstance(current, str):
-        return text
-    value = ast.literal_eval(text)
-    return float(value) if isinstance(current, float) else value

@@ -13,6 +13,7 @@ from lpg.files.storage import shipped_rules
 from metatest.algorithms import BASELINES
 from metatest.atari.games import games
 from metatest.family import FAMILY
+from metatest.lookahead import NAME as LOOKAHEAD
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ def everything() -> dict[str, list[str]]:
     known = [name for name in gymnax.registered_envs if name not in elsewhere]
     return {
         "Shipped rules": list(shipped_rules()),
-        "Algorithms, which may carry options as in stac[gamma,lam]": [*BASELINES, *FAMILY],
+        "Algorithms, which may carry options as in stac[gamma,lam]": [
+            *BASELINES,
+            *FAMILY,
+            LOOKAHEAD,
+        ],
         "Environments of Oh et al. 2020": list(SUITE),
         "Others": [TwoColours().name],
         "gymnax, of which those with continuous actions are refused": known,

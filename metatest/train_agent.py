@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lpg.agent import Agent, Body, Condition
 from lpg.instance import action_mask, count_states, has_instances, sample_params
-from lpg.learner import Learner, LearnerState
+from lpg.learner import Learner, LearnerState, ahead
 from lpg.rollout import Beyond, EpisodeSummary, RolloutState, rollout, start
 from lpg.rule import Hypers, bootstraps
 from lpg.trajectory import Trajectory
@@ -123,13 +123,16 @@ def update(task: Task, lives: Life) -> tuple[Life, EpisodeSummary]:
 
 def _update(task: Task, life: Life) -> tuple[Life, EpisodeSummary]:
     learner, trajectories = task.learner, [*life.kept]
-    summaries = []
+    summaries, now = [], life.learner
     for _ in range(learner.fresh):
-        life, trajectory, summary = act(task, life)
+        newest = trajectories[-1] if trajectories else None
+        body = life.body(task)
+        on = ahead(learner, body, task.optimizer, life.learner, newest, life.hypers)
+        life, trajectory, summary = act(task, life._replace(learner=on))
         trajectories.append(trajectory)
         summaries.append(summary)
-    lagging = (*life.lagging, acting(learner, life.learner))[1:] if task.lag else ()
-    state = learner.learn(life.body(task), task.optimizer, life.learner, trajectories, life.hypers)
+    lagging = (*life.lagging, acting(learner, now))[1:] if task.lag else ()
+    state = learner.learn(life.body(task), task.optimizer, now, trajectories, life.hypers)
     kept = tuple(trajectories[learner.fresh :])
     life = life._replace(learner=state, kept=kept, lagging=lagging)
     return life, jax.tree.map(lambda *parts: sum(parts), *summaries)

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 from jax.errors import JaxRuntimeError
 
+from lpg.losses.estimators import LearnedSurrogate, refuse_surrogate
 from lpg.rules.lpg import LPG
 from lpg.runs.checkpoint import CheckpointError
 from lpg.runs.command import enable_compilation_cache
@@ -61,6 +62,8 @@ def parse(arguments: list[str]) -> Command:
     preset, file = (_value_of(flag, arguments) for flag in ("--preset", "--config"))
     if {"-h", "--help"} & set(arguments) and preset is file is None:
         preset = next(iter(PRESETS))
+    if (surrogate := _value_of("--rule.surrogate", arguments)) is not None:
+        refuse_surrogate(surrogate, LearnedSurrogate)  # tyro would not say why
     config = _start(preset, file)
     suite = _value_of("--suite", arguments)
     names = _values_of("--envs", arguments) or list(config.envs)

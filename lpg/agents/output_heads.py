@@ -16,13 +16,14 @@ def output_heads(
     """Layers of whatever module calls this: one linear layer for a head without hidden ones.
 
     A condition is embedded linearly, joined to the features, and both go through a dense layer as
-    wide as these (Xu et al. 2018, "eta-embedding").
+    wide as these (Xu et al. 2018, "eta-embedding"), for all heads or for the value alone.
     """
+    if heads.condition and heads.value_alone_is_told:
+        policy = nn.Dense(heads.own - heads.value, name="heads")(features)
+        value = nn.Dense(heads.value, name="value")(_told(features, condition))
+        return jnp.concatenate([policy, value], axis=-1)
     if heads.condition:
-        told = nn.Dense(EMBEDDING, use_bias=False, name="condition")(_required(condition))
-        told = jnp.broadcast_to(told, (*features.shape[:-1], EMBEDDING))
-        joined = jnp.concatenate([features, told.astype(features.dtype)], axis=-1)
-        features = nn.relu(nn.Dense(features.shape[-1], name="conditioned")(joined))
+        features = _told(features, condition)
     parts = [_head(features, heads, "")]
     parts += [_head(features, head, f"_{i}") for i, head in enumerate(heads.auxiliary, start=1)]
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
@@ -38,6 +39,13 @@ def _head(features: Float[Array, "n f"], head: Heads, suffix: str) -> Float[Arra
     for i, width in enumerate(head.hidden):
         features = nn.relu(nn.Dense(width or own, name=f"hidden{i}{suffix}")(features))
     return nn.Dense(head.own, name=f"heads{suffix}")(features)
+
+
+def _told(features: Float[Array, "n f"], condition: Condition) -> Float[Array, "n f"]:
+    told = nn.Dense(EMBEDDING, use_bias=False, name="condition")(_required(condition))
+    told = jnp.broadcast_to(told, (*features.shape[:-1], EMBEDDING))
+    joined = jnp.concatenate([features, told.astype(features.dtype)], axis=-1)
+    return nn.relu(nn.Dense(features.shape[-1], name="conditioned")(joined))
 
 
 def _required(condition: Condition) -> Float[Array, "c"]:

@@ -9,13 +9,14 @@ Source: Liu et al. 2022, appendix I.1; AD is what plain automatic differentiatio
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 Surrogate = Literal["autodiff", "lvc", "loaded_dice"]
+LearnedSurrogate = Literal[Surrogate, "score"]  # of rules whose updates are no gradients
 Weight = Callable[[Float[Array, "T B"], Float[Array, "T B"]], Float[Array, "T B"]]
 
 
@@ -89,21 +90,33 @@ def score(log_prob: Float[Array, "T B"]) -> Float[Array, "B"]:
 WEIGHTS: dict[Surrogate, Weight] = {"autodiff": autodiff, "lvc": lvc, "loaded_dice": loaded_dice}
 
 
-def refuse_surrogate(name: str) -> None:
-    """ValueError for a name that no agent's policy term can be weighed by."""
-    if name not in get_args(Surrogate):
+def refuse_surrogate(name: str, known: Any = Surrogate) -> None:
+    """ValueError for a name that is none of the `known` ones."""
+    if name not in get_args(known):
         why = " (its weights are of rewards, and would replace the rule)" if name == "dice" else ""
         raise ValueError(
-            f"surrogate must be one of {', '.join(get_args(Surrogate))}, got {name!r}{why}."
+            f"surrogate must be one of {', '.join(get_args(known))}, got {name!r}{why}."
         )
 
 
 def policy_weight(
-    surrogate: Surrogate, log_prob: Float[Array, "T B"], done: Bool[Array, "T B"]
+    surrogate: LearnedSurrogate, log_prob: Float[Array, "T B"], done: Bool[Array, "T B"]
 ) -> Float[Array, "T B"]:
     """What an agent's policy term multiplies its strengths by; `done` where a step ended an
-    episode."""
-    return WEIGHTS[surrogate](log_prob, 1.0 - done.astype(log_prob.dtype))
+    episode. Where the whole update is weighed, the policy term is as plain as can be."""
+    weight = autodiff if surrogate == "score" else WEIGHTS[surrogate]
+    return weight(log_prob, 1.0 - done.astype(log_prob.dtype))
+
+
+def update_weight(
+    surrogate: LearnedSurrogate, action_prob: Float[Array, "T B"]
+) -> Float[Array, "T B"] | None:
+    """What a trajectory's whole update is multiplied by, at each of its steps; None where it is
+    not. A trajectory of no probability, as of a life that is not finite, has a weight of 1."""
+    if surrogate != "score":
+        return None
+    tiny = jnp.finfo(action_prob.dtype).tiny
+    return jnp.broadcast_to(score(jnp.log(jnp.maximum(action_prob, tiny))), action_prob.shape)
 
 
 def _log_ratio(

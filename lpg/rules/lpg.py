@@ -8,7 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob
-from lpg.losses.estimators import Surrogate, policy_weight, refuse_surrogate
+from lpg.losses.estimators import (
+    LearnedSurrogate,
+    policy_weight,
+    refuse_surrogate,
+    update_weight,
+)
 from lpg.losses.kl_divergence import kl_divergence
 from lpg.network.rule_network import LPGNetwork, PredictionInput
 from lpg.precision import Precision
@@ -22,6 +27,12 @@ class LPGTargets(NamedTuple):
 
     pi_hat: Float[Array, "T B"]  # how strongly to reinforce the action taken
     y_hat_logits: Float[Array, "T B m"]
+    # Of each trajectory's whole update, to be differentiated by who differentiates the update.
+    weight: Float[Array, "T B"] | None = None
+
+    def mean(self, each: Float[Array, "T B"]) -> Float[Array, ""]:
+        """Over T and B, of a loss at each step, trajectories by their weights."""
+        return jnp.mean(each if self.weight is None else self.weight * each)
 
     @property
     def y_hat(self) -> Float[Array, "*L T B m"]:
@@ -50,9 +61,10 @@ class LPG(StoredArchitecture):
     fused_lstm: bool = False
     """On TPU, the LSTM as one Pallas kernel (lpg/network/lstm_fused.py) instead of XLA's scan."""
 
-    surrogate: Surrogate = "autodiff"
+    surrogate: LearnedSurrogate = "autodiff"
     """Of the agent's policy gradient (lpg/losses/estimators.py): the update is the same, what a
-    meta-gradient through several updates sees of it is not."""
+    meta-gradient through several updates sees of it is not. score alone has no bias, and weighs the
+    whole update, predictions too."""
 
     not_stored: ClassVar[tuple[str, ...]] = (
         *StoredArchitecture.not_stored,
@@ -67,7 +79,7 @@ class LPG(StoredArchitecture):
                 f"prediction_input must be one of {', '.join(get_args(PredictionInput))}, got "
                 f"{self.prediction_input!r}."
             )
-        refuse_surrogate(self.surrogate)
+        refuse_surrogate(self.surrogate, LearnedSurrogate)
 
     @property
     def network(self) -> LPGNetwork:
@@ -110,7 +122,8 @@ class LPG(StoredArchitecture):
         check_inputs(inputs, self.heads(1))
         outputs: Any = self.network.apply({"params": rule_params}, inputs)
         pi_hat, y_hat_logits = outputs
-        return LPGTargets(pi_hat=pi_hat, y_hat_logits=y_hat_logits)
+        weight = update_weight(self.surrogate, inputs.action_prob)
+        return LPGTargets(pi_hat=pi_hat, y_hat_logits=y_hat_logits, weight=weight)
 
     def penalties(self, targets: LPGTargets) -> dict[str, Float[Array, "*L T B"]]:
         """Squares of pi_hat and of y_hat, whose weights are beta_2 and beta_3 of Eq. 5."""
@@ -133,7 +146,7 @@ class LPG(StoredArchitecture):
         log_prob = action_log_prob(outputs.logits[:-1], trajectory.action)
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
         weight = policy_weight(self.surrogate, log_prob, trajectory.done)
-        return jnp.mean(-weight * targets.pi_hat + hypers.prediction_cost * kl)
+        return targets.mean(-weight * targets.pi_hat + hypers.prediction_cost * kl)
 
 
 def _with_phi_hidden(rule_params: RuleParams, kernel: Any, bias: Any) -> RuleParams:

@@ -3,7 +3,6 @@
 from dataclasses import asdict
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lpg.heads import AgentOutputs, Heads, action_log_prob
@@ -39,7 +38,7 @@ class LPGWithBaseline(LPG):
         kl = kl_divergence(outputs.prediction[:-1], targets.y_hat_logits)
         error = baseline - targets.pi_hat
         weight = policy_weight(self.surrogate, log_prob, trajectory.done)
-        return jnp.mean(-weight * strength + hypers.prediction_cost * kl + 0.5 * error**2)
+        return targets.mean(-weight * strength + hypers.prediction_cost * kl + 0.5 * error**2)
 
 
 def with_baseline(rule: LPG) -> LPGWithBaseline:

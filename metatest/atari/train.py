@@ -3,7 +3,7 @@
 The learner hides behind the emulator: the update on a rollout is dispatched and runs while the next
 rollout is being played. A rollout is therefore played by the parameters of one update ago, or of
 more where the algorithm's lag says so; a rule reads pi and y of the parameters that it updates,
-computed anew on the trajectory.
+computed anew on the trajectory. A learner that acts between its inner updates is waited for.
 """
 
 import time
@@ -23,7 +23,7 @@ from lpg.agent import Agent, Body
 from lpg.agents.impala_resnet import ResNetAgent
 from lpg.agents.nature_network import AtariAgent
 from lpg.heads import action_log_prob
-from lpg.learner import Learner, LearnerState
+from lpg.learner import Learner, LearnerState, ahead, looks_ahead
 from lpg.optimizers import make_optimizer
 from lpg.platform import cores, platform, traced_for
 from lpg.rollout import sample_action
@@ -72,6 +72,12 @@ class Programs:
         log-probabilities."""
         act = partial(_act, self)
         return jax.jit(act if self.host is None else traced_for(self.host.platform, act))
+
+    @cached_property
+    def ahead(self) -> Callable[..., LearnerState]:
+        """Compiled: a learner's state, its newest trajectory and hypers to the state that acts
+        next, of a learner that acts between its inner updates."""
+        return jax.jit(partial(ahead, self.learner, self.body, self.optimizer))
 
     @cached_property
     def learn(self) -> Callable[..., AtariState]:
@@ -159,6 +165,10 @@ class Player:
             self._key = jax.random.fold_in(self._run_key, update)
         self._calls = 0
 
+    def turn_to(self, actor: Acting) -> None:
+        """Act by `actor` up to the next update, and go on with the draws."""
+        self._actor = self._there(actor)
+
     def __call__(self, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._calls += 1
         with self._place():
@@ -188,8 +198,12 @@ def play_and_learn(
     rewards, episodes, update = [], [], first
     for update in range(first, first + num_updates):
         player.follow(state, update)
-        trajectories = list(state.kept)
+        trajectories, on = list(state.kept), state.learner
         while len(trajectories) < programs.learner.num_trajectories:
+            if looks_ahead(programs.learner):
+                if trajectories:
+                    on = programs.ahead(on, trajectories[-1], state.hypers)
+                player.turn_to(acting(programs.learner, on))
             rollout = env.rollout(player, num_steps)
             rewards.append(rollout.reward.mean())
             episodes += rollout.episodes

@@ -13,9 +13,13 @@ from rich.console import Console
 from lpg.files.storage import write_atomically
 from lpg.runs.command import enable_compilation_cache
 from lpg.runs.owner import OwnedError, owned
+from lpg.runs.seed import refuse_seed
 from lpg.runs.streams import fail
 from metatrain.bias.accuracy import Setting, measure, summary
 from metatrain.bias.dilemma_plots import draw_curves
+from metatrain.bias.lpg_plots import draw as draw_learned
+from metatrain.bias.lpg_study import cells_of
+from metatrain.bias.lpg_study import compute as compute_learned
 from metatrain.bias.plots import draw
 from metatrain.bias.study import FILES, Cells, compute, grids
 from metatrain.bias.tables import table
@@ -75,9 +79,26 @@ class Figures:
     """Figures by name, else all: figure5 to figure9, composition, hessian, mgrl, reference."""
 
 
+@dataclass(frozen=True)
+class Learned:
+    """How biased LPG's own meta-gradient is, on lives so small that it is known; run again to go
+    on.
+
+    Leaves lpg.jsonl, one line a setting, and the figure as PNG and PDF.
+    """
+
+    run_dir: Path
+    """What is there is not computed again."""
+    quick: bool = False
+    """Eight lives, four repeats and a few points of each curve."""
+    seed: int = 0
+    """Of rules, lives and estimates."""
+
+
 Chosen = (
     Annotated[Accuracy, tyro.conf.subcommand("accuracy")]
     | Annotated[Figures, tyro.conf.subcommand("figures")]
+    | Annotated[Learned, tyro.conf.subcommand("lpg")]
 )
 
 
@@ -87,12 +108,21 @@ def main(arguments: list[str]) -> None:
     enable_compilation_cache()
     try:
         with jax.enable_x64(True):
-            run_accuracy(command) if isinstance(command, Accuracy) else run_figures(command)
+            _run(command)
     except (ValueError, OwnedError) as error:
         sys.exit(fail(COMMAND, error, 2))
     except OSError as error:
         where = command.output if isinstance(command, Accuracy) else command.run_dir
         sys.exit(fail(COMMAND, f"Cannot write to {where} ({error.strerror}).", 1))
+
+
+def _run(command: Accuracy | Figures | Learned) -> None:
+    if isinstance(command, Accuracy):
+        run_accuracy(command)
+    elif isinstance(command, Figures):
+        run_figures(command)
+    else:
+        run_learned(command)
 
 
 def run_accuracy(command: Accuracy) -> None:
@@ -146,3 +176,17 @@ def show(name: str, settings: list[Any], cells: Cells, run_dir: Path) -> None:
         draw_curves(settings, cells, run_dir / f"{name}.png")
     else:
         draw(name, settings, cells, run_dir / f"{name}.png")
+
+
+def run_learned(command: Learned) -> None:
+    """Raises as `run_accuracy` does."""
+    refuse_seed(command.seed)
+    command.run_dir.mkdir(parents=True, exist_ok=True)
+    with owned(command.run_dir):
+        path, cells = command.run_dir / "lpg.jsonl", cells_of(command.quick, command.seed)
+        found = compute_learned(cells, path, Console(stderr=True))
+        if found is None:
+            print("Stopped; run the same command to go on.")
+            return
+        draw_learned({cell: found[cell] for cell in cells}, command.run_dir / "lpg.png")
+    print(f"Done: {command.run_dir}")

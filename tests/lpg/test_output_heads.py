@@ -77,3 +77,16 @@ def test_a_condition_must_be_told_and_tables_take_none():
     for heads in (HEAD, Heads(3, condition=1), Heads(3, auxiliary=(Heads(3),))):
         with pytest.raises(ValueError, match="give its agent a network"):
             make_agent("table", heads, num_states=4)
+
+
+def test_the_value_alone_is_told_where_that_is_asked():
+    heads = Heads(logits=3, value=1, condition=1, value_alone_is_told=True)
+    agent, params = agent_and_params(heads)
+    x = np.maximum(dense(params["dense0"], np.asarray(OBSERVATION)), 0)
+    for told in (0.3, 2.0):
+        embedded = np.broadcast_to(dense(params["condition"], np.array([told])), (7, 16))
+        joined = np.concatenate([x, embedded], axis=1)
+        value = dense(params["value"], np.maximum(dense(params["conditioned"], joined), 0))
+        expected = np.concatenate([dense(params["heads"], x), value], axis=1)
+        found = agent.apply(params, OBSERVATION, jnp.array([told]))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

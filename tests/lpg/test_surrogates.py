@@ -1,8 +1,9 @@
 """The surrogate of an agent's policy term: its updates are the same, and what a meta-gradient sees
 of them differs from the second update on."""
 
+import itertools
 from dataclasses import replace
-from itertools import combinations
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,14 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from online import body_of, hypers, newborn, trajectory
 
+from lpg.agent import Body
+from lpg.agents.table import TableAgent
 from lpg.heads import AgentOutputs, action_log_prob
 from lpg.learner import FrozenRule
-from lpg.losses.estimators import policy_weight
+from lpg.losses.estimators import policy_weight, update_weight
 from lpg.losses.kl_divergence import kl_divergence
 from lpg.optimizers import SGD
-from lpg.rule import off_policy_inputs
+from lpg.rule import off_policy_inputs, rule_inputs
 from lpg.rules import lpg, lpg_eq7, stac
 from lpg.rules.lpg import LPG, LPGTargets
 from lpg.rules.lpg_eq7 import with_baseline
@@ -25,7 +28,10 @@ from lpg.rules.registry import rule_from_architecture
 from lpg.rules.stac import STAC, ActorCriticTargets, mgrl
 from lpg.rules.stacx import STACX
 from lpg.self_tuning import SelfTuning
-from lpg.update import agent_step
+from lpg.trajectory import Trajectory
+from lpg.update import AgentState, agent_step
+from metatrain.cli import parse
+from metatrain.config import CENTRED
 
 NAMES = ("autodiff", "lvc", "loaded_dice")
 SMALL = LPG(hidden_size=4, prediction_size=3, embedding_size=2, head_activation="none")
@@ -56,7 +62,8 @@ def raw_eta(rule):
 
 def turned(rule, monkeypatch):
     """What theta_1 and theta_2 become by each surrogate, and the derivatives of a fixed sum of
-    either by raw eta: one program, whose policy weight is data."""
+    either by raw eta: one program, whose weights are data."""
+    names = (*NAMES, "score") if isinstance(rule, LPG) else NAMES
     flat, eta_of = raw_eta(rule)
     learner = FrozenRule(rule, None) if isinstance(rule, LPG) else SelfTuning(rule)
     body = body_of(learner, "D(6)")
@@ -77,15 +84,19 @@ def turned(rule, monkeypatch):
 
     def derivatives(surrogate):
         def weight(_, log_prob, done):
-            return jnp.stack([policy_weight(x, log_prob, done) for x in NAMES])[surrogate]
+            return jnp.stack([policy_weight(x, log_prob, done) for x in names])[surrogate]
 
+        def whole(_, action_prob):
+            return jnp.where(surrogate == 3, update_weight("score", action_prob), 1.0)
+
+        monkeypatch.setattr(lpg, "update_weight", whole)
         for module in (lpg, lpg_eq7, stac):
             monkeypatch.setattr(module, "policy_weight", weight)
         thetas, pullback = jax.vjp(after, flat)
         weights = jnp.sin(jnp.arange(thetas.shape[1]) + 1.0)
         return thetas, jax.vmap(lambda x: pullback(jnp.outer(x, weights))[0])(jnp.eye(2))
 
-    found = jax.jit(jax.vmap(derivatives))(jnp.arange(len(NAMES)))
+    found = jax.jit(jax.vmap(derivatives))(jnp.arange(len(names)))
     return jax.tree.map(np.asarray, found)
 
 
@@ -97,7 +108,7 @@ def test_updates_are_the_same_and_their_derivatives_part_at_the_second(name, mon
     for theta, (first, _) in zip(thetas[1:], slopes[1:], strict=True):
         np.testing.assert_allclose(theta, thetas[0], rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(first, slopes[0, 0], atol=1e-12 * sizes[0])
-    gaps = [np.abs(x - y).max() for x, y in combinations(slopes[:, 1], 2)]
+    gaps = [np.abs(x - y).max() for x, y in itertools.combinations(slopes[:, 1], 2)]
     assert min(gaps) > 1e-6 * sizes[1]
 
 
@@ -142,7 +153,7 @@ def test_losses_have_one_gradient_and_several_curvatures(name):
     for other, _ in others:
         np.testing.assert_allclose(other, slope, rtol=1e-12, atol=1e-12)
     turns = [turn, *(x for _, x in others)]
-    assert min(np.abs(x - y).max() for x, y in combinations(turns, 2)) > 1e-3
+    assert min(np.abs(x - y).max() for x, y in itertools.combinations(turns, 2)) > 1e-3
 
 
 def test_autodiff_is_the_published_loss_to_the_bit():
@@ -172,18 +183,77 @@ def test_a_rule_file_does_not_know_the_surrogate():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("rule", "name", "told"),
     [
-        ("dice", r"got 'dice' \(its weights are of rewards, and would replace the rule\)"),
-        ("LVC", "surrogate must be one of autodiff, lvc, loaded_dice, got 'LVC'"),
+        (LPG(), "dice", r"got 'dice' \(its weights are of rewards, and would replace the rule\)"),
+        (STAC(), "dice", r"got 'dice' \(its weights are of rewards, and would replace the rule\)"),
+        (LPG(), "LVC", "surrogate must be one of autodiff, lvc, loaded_dice, score, got 'LVC'"),
+        (STAC(), "score", "surrogate must be one of autodiff, lvc, loaded_dice, got 'score'"),
     ],
 )
-def test_others_are_refused(name, told):
+def test_others_are_refused(rule, name, told):
     """Past the tests' own check of types, which a user does not have."""
-    for rule in (LPG(), STAC()):
-        object.__setattr__(rule, "surrogate", name)
-        with pytest.raises(ValueError, match=told):
-            rule.__post_init__()
+    object.__setattr__(rule, "surrogate", name)
+    with pytest.raises(ValueError, match=told):
+        rule.__post_init__()
+
+
+def test_metatrain_says_why_dice_is_none():
+    with pytest.raises(ValueError, match="got 'dice' .its weights are of rewards"):
+        parse(["--preset", "quick", "--rule.surrogate", "dice"])
+    chosen = parse(["--preset", "quick", "--rule.surrogate=score"]).config.rule
+    assert chosen == replace(CENTRED(hidden_size=32), surrogate="score")
+
+
+def test_score_alone_has_the_derivative_of_the_expected_update():
+    """Over all 8 trajectories of three steps of a deterministic MDP: an LPG's update of a table,
+    predictions included, as theta moves both it and the odds of trajectories."""
+    num_states, num_steps, rng = 3, 3, np.random.default_rng(0)
+    following = rng.integers(0, num_states, (num_states, 2))
+    paid = rng.normal(size=(num_states, 2))
+    heads = SMALL.heads(2)
+    body = Body(TableAgent(heads, num_states), jnp.ones(2, bool))
+    theta = jnp.asarray(rng.normal(size=(num_states, heads.total)))
+    flat, eta_of = raw_eta(SMALL)
+    eta, given = eta_of(2.0 * flat), hypers(1.0, dtype=jnp.float64)
+
+    def trajectory_of(actions):
+        state = [0]
+        for action in actions:
+            state.append(following[state[-1], action])
+        reward, ends = paid[state[:-1], list(actions)], np.zeros((num_steps, 1), bool)
+        columns = (np.array(x)[:, None] for x in (state, actions, reward))
+        return Trajectory(*columns, ends, ends, np.zeros((num_steps, 1)))
+
+    each = [trajectory_of(x) for x in itertools.product(range(2), repeat=num_steps)]
+    all_of_them = jax.tree.map(lambda *x: jnp.stack(x), *each)
+
+    def expected(rule, follows, theta):
+        def weighed(trajectory, theta):
+            log_prob = jax.nn.log_softmax(theta[:, :2])[
+                trajectory.observation[:-1], trajectory.action
+            ]
+            odds = jnp.exp(jnp.sum(log_prob))
+            outputs = body.outputs(theta, trajectory.observation)
+            targets = rule.targets(eta, rule_inputs(outputs, trajectory, given.gamma))
+            state = AgentState(theta, SGD.init(theta))
+            after = agent_step(rule, body, SGD, state, trajectory, targets, given)
+            odds = odds if follows else jax.lax.stop_gradient(odds)
+            return odds * (after.params - theta)
+
+        # A theta of each one's own: tables are read so that gradients stay sparse, by agents alone.
+        copies = jnp.broadcast_to(theta, (len(each), *theta.shape))
+        return jnp.sum(jax.vmap(weighed)(all_of_them, copies), axis=0)
+
+    def jacobian(surrogate, follows=False):
+        rule = replace(SMALL, surrogate=surrogate)
+        return np.asarray(jax.jit(jax.jacobian(partial(expected, rule, follows)))(theta))
+
+    true = jacobian("autodiff", follows=True)
+    gaps = {name: np.abs(jacobian(name) - true).max() for name in (*NAMES, "score")}
+    assert np.abs(true).max() > 0.05
+    assert gaps.pop("score") < 1e-14
+    assert min(gaps.values()) > 0.02 * np.abs(true).max()
 
 
 @pytest.mark.slow
