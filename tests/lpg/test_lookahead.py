@@ -40,7 +40,12 @@ def life(learner):
 def learned(learner):
     """eta's gradient, and the state after a window."""
     optimizer, state, data, given = life(learner)
-    after = learner.learn(body_of(learner), optimizer, state, data, given)
+
+    @jax.jit
+    def learn(state, data, given):
+        return learner.learn(body_of(learner), optimizer, state, data, given)
+
+    after = learn(state, data, given)
     return jax.tree.map(lambda a, b: a - b, state.own.raw, after.own.raw), after
 
 

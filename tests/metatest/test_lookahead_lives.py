@@ -84,9 +84,10 @@ class Watched(Lookahead):
                 )
                 for x in (on, state)
             )
-            gaps.append(np.abs(newest - each.behaviour_log_prob).max())
+            gaps.append(jnp.abs(newest - each.behaviour_log_prob).max())
             on = self.virtual(body, optimizer, on, each, hypers)
-        seen.append((gaps, np.abs(oldest - trajectories[-1].behaviour_log_prob).max()))
+        from_first = jnp.abs(oldest - trajectories[-1].behaviour_log_prob).max()
+        jax.debug.callback(lambda *noted: seen.append(noted), jnp.stack(gaps), from_first)
         return super().learn(body, optimizer, state, trajectories, hypers)
 
 
@@ -100,12 +101,15 @@ def test_each_rollout_is_made_by_the_update_before_it(window):
     learner = Watched(algorithm.learner.rule, window=window)
     task = replace(make_task(algorithm, spec, BUDGET), learner=learner)
     given = Hypers(*(jnp.float32(x) for x in (0.03, 0.5, 0.9)))
-    life = born(task, jax.random.key(0), given)
+    life = jax.jit(partial(born, task))(jax.random.key(0), given)
     assert len(life.kept) == (window == "reuse")
     seen.clear()
     first = life.learner
+    update = jax.jit(lambda life: _update(task, life)[0])
     for _ in range(2):
-        life, _ = _update(task, life)
+        life = update(life)
+    jax.effects_barrier()
+    assert len(seen) == 2
     for gaps, from_first in seen:
         assert len(gaps) == 4 and max(gaps) < 1e-5 and from_first > 1e-3
     assert int(life.learner.agent.opt_state[1].count) == (2 if window == "discard" else 6)
