@@ -15,7 +15,7 @@ from lpg.runs.command import enable_compilation_cache
 from lpg.runs.owner import OwnedError, owned
 from lpg.runs.streams import fail
 from metatrain.bias.accuracy import Setting, measure, summary
-from metatrain.bias.dilemma_plots import draw_curves
+from metatrain.bias.learning_curves import CURVES, draw_curves
 from metatrain.bias.plots import draw
 from metatrain.bias.study import FILES, Cells, compute, grids
 from metatrain.bias.tables import table
@@ -61,8 +61,8 @@ class Accuracy:
 class Figures:
     """Compute and draw the paper's figures; run again to go on.
 
-    Leaves cells.jsonl and dilemma.jsonl, one line a setting, each figure as PNG and PDF, and the
-    reference, figures of 100 MDPs, as a table.
+    Leaves cells.jsonl, dilemma.jsonl and adaptation.jsonl, one line a setting, each figure as PNG
+    and PDF, and the reference, figures of 100 MDPs, as a table.
     """
 
     run_dir: Path
@@ -72,7 +72,8 @@ class Figures:
     seed: int = 0
     """Of MDPs and estimates."""
     only: tuple[str, ...] = ()
-    """Figures by name, else all: figure5 to figure9, composition, hessian, mgrl, reference."""
+    """Figures by name, else all: figure5 to figure9, composition, hessian, mgrl, reference,
+    adaptation."""
 
 
 Chosen = (
@@ -142,7 +143,7 @@ def show(name: str, settings: list[Any], cells: Cells, run_dir: Path) -> None:
     """Write a figure, or of the reference its table."""
     if name == "reference":
         write_atomically(run_dir / f"{name}.md", table(settings, cells).encode())
-    elif name == "figure9":
-        draw_curves(settings, cells, run_dir / f"{name}.png")
+    elif name in CURVES:
+        draw_curves(CURVES[name], settings, cells, run_dir / f"{name}.png")
     else:
         draw(name, settings, cells, run_dir / f"{name}.png")
