@@ -182,7 +182,7 @@ def test_the_command_computes_in_64_bits_and_leaves_others_alone(tmp_path, monke
     assert jnp.zeros(()).dtype == jnp.float32
     sampled = replace(Setting(mdps=2, repeats=2, trajectories=3), roles="SSE", estimator="lvc")
     with jax.enable_x64(True):
-        found = summary(study.measure(sampled))
+        found = summary(accuracy.measure(sampled))
     assert 0 < found["acc"] < 0.999 and found["std_sum"] > 0
 
 
