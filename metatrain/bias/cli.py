@@ -131,7 +131,8 @@ def _computed(chosen: dict[str, list[Any]], run_dir: Path) -> Cells | None:
     cells: Cells = {}
     settings = [setting for figure in chosen.values() for setting in figure]
     for kind, file in FILES.items():
-        own = [setting for setting in settings if isinstance(setting, kind)]
+        if not (own := [setting for setting in settings if isinstance(setting, kind)]):
+            continue
         found = compute(own, run_dir / file, Console(stderr=True))
         if found is None:
             return None
