@@ -96,7 +96,7 @@ def test_estimators_of_one_first_derivative_are_the_same_where_no_hessian_is_sam
             np.testing.assert_allclose(same, same[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["figure5", "hessian", "reference"])
+@pytest.mark.parametrize("name", ["figure5", "figure6", "hessian", "reference"])
 def test_every_figure_of_the_documents_is_there_to_be_drawn(name):
     """From data beside it, without a computation."""
     settings = study.grids()[name]
