@@ -20,8 +20,9 @@ from metatrain.bias.decomposition import CODES, Condition, Injected, meta_gradie
 from metatrain.bias.exact import MEANINGS, exact_meta_gradient, first_phi, theta_after
 from metatrain.bias.sampled import ESTIMATORS, Sampling
 
-# Compiles in two thirds of the time, and the program is no slower.
-QUICKLY = {"xla_backend_optimization_level": 1}
+# Compiles in two thirds of the time, and the program is no slower. On one thread: on two cores a
+# program with threads of its own was seen to wait for itself forever (jaxlib's CPU, many solves).
+QUICKLY = {"xla_backend_optimization_level": 1, "xla_cpu_multi_thread_eigen": False}
 
 
 @dataclass(frozen=True)

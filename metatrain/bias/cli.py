@@ -16,7 +16,7 @@ from lpg.runs.owner import OwnedError, owned
 from lpg.runs.seed import refuse_seed
 from lpg.runs.streams import fail
 from metatrain.bias.accuracy import Setting, measure, summary
-from metatrain.bias.dilemma_plots import draw_curves
+from metatrain.bias.learning_curves import CURVES, draw_curves
 from metatrain.bias.lpg_plots import draw as draw_learned
 from metatrain.bias.lpg_study import cells_of
 from metatrain.bias.lpg_study import compute as compute_learned
@@ -65,8 +65,8 @@ class Accuracy:
 class Figures:
     """Compute and draw the paper's figures; run again to go on.
 
-    Leaves cells.jsonl and dilemma.jsonl, one line a setting, each figure as PNG and PDF, and the
-    reference, figures of 100 MDPs, as a table.
+    Leaves cells.jsonl, dilemma.jsonl and adaptation.jsonl, one line a setting, each figure as PNG
+    and PDF, and the reference, figures of 100 MDPs, as a table.
     """
 
     run_dir: Path
@@ -76,7 +76,8 @@ class Figures:
     seed: int = 0
     """Of MDPs and estimates."""
     only: tuple[str, ...] = ()
-    """Figures by name, else all: figure5 to figure9, composition, hessian, mgrl, reference."""
+    """Figures by name, else all: figure5 to figure9, composition, hessian, mgrl, reference,
+    adaptation."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def _computed(chosen: dict[str, list[Any]], run_dir: Path) -> Cells | None:
     cells: Cells = {}
     settings = [setting for figure in chosen.values() for setting in figure]
     for kind, file in FILES.items():
-        own = [setting for setting in settings if isinstance(setting, kind)]
+        if not (own := [setting for setting in settings if isinstance(setting, kind)]):
+            continue
         found = compute(own, run_dir / file, Console(stderr=True))
         if found is None:
             return None
@@ -172,8 +174,8 @@ def show(name: str, settings: list[Any], cells: Cells, run_dir: Path) -> None:
     """Write a figure, or of the reference its table."""
     if name == "reference":
         write_atomically(run_dir / f"{name}.md", table(settings, cells).encode())
-    elif name == "figure9":
-        draw_curves(settings, cells, run_dir / f"{name}.png")
+    elif name in CURVES:
+        draw_curves(CURVES[name], settings, cells, run_dir / f"{name}.png")
     else:
         draw(name, settings, cells, run_dir / f"{name}.png")
 

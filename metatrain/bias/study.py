@@ -16,12 +16,15 @@ from rich.progress import MofNCompleteColumn
 from lpg.runs.command import progress
 from lpg.runs.signals import stop_signals
 from metatrain.bias.accuracy import Setting
+from metatrain.bias.adaptation import Adaptation
 from metatrain.bias.decomposition import CODES
 from metatrain.bias.dilemma import Dilemma
 
-Cell = Setting | Dilemma
+Cell = Setting | Dilemma | Adaptation
 Cells = dict[Any, dict[str, Any]]  # each setting's summary
-FILES: dict[type, str] = {Setting: "cells.jsonl", Dilemma: "dilemma.jsonl"}
+FILES: dict[type, str] = {
+    Setting: "cells.jsonl", Dilemma: "dilemma.jsonl", Adaptation: "adaptation.jsonl"
+}  # fmt: skip
 FOUR: tuple[str, ...] = ("autodiff", "lvc", "loaded_dice", "dice")
 TWO: tuple[str, ...] = ("autodiff", "lvc")
 SIZES, RATES, STEPS = (2, 4, 8, 16, 32, 64, 128, 256), (1, 3, 5, 7, 9, 11, 13), (1, 2, 3, 4, 5, 6)
@@ -30,7 +33,12 @@ OFFSETS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 
 def grids(quick: bool = False) -> dict[str, list[Any]]:
     """Each figure's settings; quick ones have fewer points, MDPs and repeats."""
-    return {**_tabular(quick), "reference": reference(quick), "figure9": curves(quick)}
+    return {
+        **_tabular(quick),
+        "reference": reference(quick),
+        "figure9": curves(quick),
+        "adaptation": adaptations(quick),
+    }
 
 
 def _tabular(quick: bool) -> dict[str, list[Setting]]:
@@ -96,7 +104,13 @@ def curves(quick: bool = False) -> list[Dilemma]:
     return [*both, *hessian, *composition, *looks]
 
 
-def _grid(base: Setting, **axes: Iterable[Any]) -> list[Setting]:
+def adaptations(quick: bool = False) -> list[Adaptation]:
+    """Of the MAML-RL loop."""
+    base = Adaptation(meta_steps=40, seeds=2) if quick else Adaptation()
+    return _grid(base, estimator=FOUR, inner_steps=(1,) if quick else (1, 3))
+
+
+def _grid(base: Any, **axes: Iterable[Any]) -> list[Any]:
     """All combinations."""
     axes = {name: [float(x) if name == "inner_rate" else x for x in y] for name, y in axes.items()}
     points = (dict(zip(axes, point, strict=True)) for point in product(*axes.values()))
