@@ -60,8 +60,9 @@ def _from_run(config: MetaTrainConfig, run_dir: Path, like: InitialRule) -> Init
             f"--init-rule: {run_dir} is not a run directory to start from ({error})."
         ) from error
     ours = config.as_json()["rule"]
-    for how_to_compute in ours.keys() & set(StoredArchitecture.not_stored):
-        theirs[how_to_compute] = ours[how_to_compute]
+    # How it is computed, and how a meta-gradient is estimated, are no part of what is taken up.
+    for own in ours.keys() & {*StoredArchitecture.not_stored, "surrogate"}:
+        theirs[own] = ours[own]
     _refuse_other(config, ours, theirs)
 
     def pick(path: Any, x: Any) -> Any:

@@ -29,14 +29,16 @@ def pulled_back(bars, bound):
     targets = jax.tree.map(jnp.ones_like, bars)
     share = Share(jnp.float32(bound), jnp.zeros(L))
     out, pull = jax.vjp(bounded, targets, share)
-    for a, b in zip(out, targets, strict=True):
+    for a, b in zip(*map(jax.tree.leaves, (out, targets)), strict=True):
         np.testing.assert_array_equal(a, b)
     scaled, share_bar = pull(bars)
     return scaled, share_bar.tap
 
 
 def norms_of(bars):
-    return np.sqrt(sum((np.asarray(x, np.float64).reshape(L, -1) ** 2).sum(1) for x in bars))
+    return np.sqrt(
+        sum((np.asarray(x, np.float64).reshape(L, -1) ** 2).sum(1) for x in jax.tree.leaves(bars))
+    )
 
 
 def test_shares_are_measured_and_bounded():
@@ -47,7 +49,7 @@ def test_shares_are_measured_and_bounded():
     assert (expected > bound).tolist() == [False, False, True, False]
     scaled, told = pulled_back(bars, bound)
     np.testing.assert_allclose(told, expected, rtol=1e-5)
-    for after, before in zip(scaled, bars, strict=True):
+    for after, before in zip(*map(jax.tree.leaves, (scaled, bars)), strict=True):
         for life in (0, 1, 3):
             np.testing.assert_array_equal(after[life], before[life])
         np.testing.assert_allclose(after[2], before[2] * (bound / expected[2]), rtol=1e-5)
@@ -60,7 +62,7 @@ def test_a_share_that_is_not_finite_counts_zero(bad):
     bars = bars._replace(pi_hat=bars.pi_hat.at[1, 0, 0].set(bad))
     scaled, told = pulled_back(bars, np.inf)
     assert np.isfinite(told).tolist() == [True, False, True, True]
-    for after, before in zip(scaled, bars, strict=True):
+    for after, before in zip(*map(jax.tree.leaves, (scaled, bars)), strict=True):
         np.testing.assert_array_equal(after[1], 0.0)
         np.testing.assert_array_equal(after[2], before[2])
 

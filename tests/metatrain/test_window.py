@@ -40,7 +40,7 @@ def test_one_rule_call_equals_one_per_lifetime():
     for cohort_inputs, cohort_targets in zip(inputs, together, strict=True):
         for i in range(cohort_inputs.reward.shape[0]):
             alone = targets(eta, jax.tree.map(lambda x, i=i: x[i], cohort_inputs))
-            for a, b in zip(alone, cohort_targets, strict=True):
+            for a, b in zip(*map(jax.tree.leaves, (alone, cohort_targets)), strict=True):
                 np.testing.assert_allclose(a, b[i], rtol=1e-5, atol=1e-6)
 
 
