@@ -1,6 +1,6 @@
 """What is read off compiled programs: hand-made ones, whose bytes, FLOP and turns are known."""
 
-import hlo_costs
+import compile_for_gpu
 import jax
 import jax.numpy as jnp
 import pytest
@@ -156,4 +156,55 @@ def test_products_of_fused_kernels_are_theirs():
     kernel = next(k for k in kernels(parse(fused)) if k.name == "new")
     assert kernel.flop == 2 * 8 * 16 * 16 and kernel.element_type == "f32"
     assert kernel.bytes == 8 * 16 * 4 + 16 * 4 + 4  # all of p1, the row, where
-    assert hlo_costs.NO_PRODUCTS.flop == 0
+
+
+FUSED = """%inner (p: f32[8,16], q: f32[16,4]) -> f32[8,4] {
+  %p = f32[8,16]{1,0} parameter(0)
+  %q = f32[16,4]{1,0} parameter(1)
+  ROOT %dot = f32[8,4]{1,0} dot(%p, %q), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+%outer (a: f32[8,16], b: f32[16,4], board: f32[100,4], at: s32[8,1]) -> (f32[100,4], f32[1,16]) {
+  %a = f32[8,16]{1,0} parameter(0)
+  %b = f32[16,4]{1,0} parameter(1)
+  %board = f32[100,4]{1,0} parameter(2)
+  %at = s32[8,1]{1,0} parameter(3)
+  %product = f32[8,4]{1,0} fusion(%a, %b), kind=kOutput, calls=%inner
+  %put = f32[100,4]{1,0} scatter(%board, %at, %product), to_apply=%add
+  %turned = f32[16,8]{1,0} bitcast(%a)
+  %row = f32[1,8]{1,0} slice(%turned), slice={[0:1], [0:8]}
+  ROOT %both = (f32[100,4]{1,0}, f32[1,8]{1,0}) tuple(%put, %row)
+}
+
+%seen (a: f32[8,16]) -> f32[1,8] {
+  %a = f32[8,16]{1,0} parameter(0)
+  %turned = f32[16,8]{1,0} bitcast(%a)
+  ROOT %row = f32[1,8]{1,0} slice(%turned), slice={[0:1], [0:8]}
+}
+
+ENTRY %main (a: f32[8,16], b: f32[16,4], board: f32[100,4], at: s32[8,1]) -> f32[100,4] {
+  %a = f32[8,16]{1,0} parameter(0)
+  %b = f32[16,4]{1,0} parameter(1)
+  %board = f32[100,4]{1,0} parameter(2)
+  %at = s32[8,1]{1,0} parameter(3)
+  %all = (f32[100,4]{1,0}, f32[1,8]{1,0}) fusion(%a, %b, %board, %at), kind=kInput, calls=%outer
+  ROOT %first = f32[1,8]{1,0} fusion(%a), kind=kLoop, calls=%seen
+}
+"""
+
+
+def test_fusions_within_fusions_scatters_and_views():
+    """Of a scatter what it adds to is read, and written, where it adds; a view's slice is one."""
+    both, seen = kernels(parse(FUSED))
+    assert both.flop == 2 * 8 * 4 * 16
+    assert both.bytes == 4 * (8 * 16 + 16 * 4 + 8 + 2 * 8 * 4 + 8)
+    assert seen.bytes == 4 * (8 + 8)
+
+
+def test_what_does_not_compile_for_a_gpu_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(compile_for_gpu, "PLUGINS", ("no-such-plugin",))
+    with pytest.raises(ValueError, match="no-such-plugin is not installed.*hopper"):
+        compile_for_gpu.device("h100")
+    monkeypatch.setattr(compile_for_gpu, "version", lambda name: "0.0.1")
+    with pytest.raises(ValueError, match="must be of one version"):
+        compile_for_gpu.device("h100")
