@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from envs.tabular_mdp import drawn, running_sums
+
 # Of outcomes. The matrix has it that action 0 defects and 1 cooperates, whatever the paper says.
 PRISONERS_DILEMMA = (-2.0, 0.0, -3.0, -1.0)
 MIRRORED_STATE = (0, 1, 3, 2, 4)
@@ -60,11 +62,10 @@ def play(
     key: Array, own: Float[Array, "5"], other: Float[Array, "5"], num_rounds: int, num_games: int
 ) -> Rounds:
     """Games from the start, each round by a uniform in float32."""
-    total = jnp.cumsum(jnp.exp(outcome_log_prob(own, other)), axis=-1)
-    cumulative = (total / total[:, -1:]).astype(jnp.float32)
+    sums = running_sums(jnp.exp(outcome_log_prob(own, other)))
 
     def step(state: Array, uniform: Array) -> tuple[Array, Rounds]:
-        outcome = jnp.sum(cumulative[state] <= uniform[:, None], axis=-1, dtype=jnp.int32)
+        outcome = drawn(sums[state], uniform)
         return 1 + outcome, Rounds(state, outcome)
 
     uniforms = jax.random.uniform(key, (num_rounds, num_games), jnp.float32)

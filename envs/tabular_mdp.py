@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 Action = Array | int | None  # None where no action led to the state
 CONCENTRATION = 0.001  # of the Dirichlet; transitions are nearly deterministic
@@ -175,3 +175,14 @@ def next_state(probabilities: Float[Array, "S"], uniform: Float[Array, ""]) -> A
     """i32: inverse-CDF sample; scaled by the sum, which rounding can leave below 1."""
     cumulative = jnp.cumsum(probabilities)
     return jnp.sum(cumulative <= uniform * cumulative[-1], dtype=jnp.int32)
+
+
+def running_sums(probability: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
+    """f32, the last 1 whatever rounding did: what `drawn` takes."""
+    total = jnp.cumsum(probability, axis=-1)
+    return (total / total[..., -1:]).astype(jnp.float32)
+
+
+def drawn(sums: Float[Array, "b n"], uniform: Float[Array, "b"]) -> Int[Array, "b"]:
+    """i32: inverse-CDF samples."""
+    return jnp.sum(sums <= uniform[:, None], axis=-1, dtype=jnp.int32)

@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array
 
 from lpg.agent import Body
+from lpg.choices import refuse_other
 from lpg.learner import LearnerState
 from lpg.rule import Hypers, off_policy_inputs
 from lpg.self_tuning import OnlineLearner, OnlineRule
@@ -42,9 +43,7 @@ class Lookahead(OnlineLearner):
     def __post_init__(self) -> None:
         if self.num_updates < 1:
             raise ValueError(f"num_updates must be at least 1, got {self.num_updates}.")
-        if self.window not in get_args(Window):
-            known = ", ".join(get_args(Window))
-            raise ValueError(f"window must be one of {known}, got {self.window!r}.")
+        refuse_other("window", self.window, get_args(Window))
 
     @property
     def num_trajectories(self) -> int:

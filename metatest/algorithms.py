@@ -51,6 +51,7 @@ def ppo() -> Algorithm:
 
 
 BASELINES: dict[str, Callable[[], Algorithm]] = {"a2c": a2c, "ppo": ppo}
+NAMES = (*BASELINES, *FAMILY, LOOKAHEAD)
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class AlgorithmOptions:
 def choose(names: tuple[str, ...], options: AlgorithmOptions) -> list[Algorithm]:
     """The algorithms of these names, in their order.
 
-    A name is in BASELINES or FAMILY or is `LOOKAHEAD`, a rule's file or that of a shipped rule, or
-    the package.module:Name of a learner. Raises ValueError for one that is none of these.
+    A name is in NAMES, a rule's file or that of a shipped rule, or the package.module:Name of a
+    learner. Raises ValueError for one that is none of these.
     """
     algorithms: list[Algorithm] = []
     for name in names:
@@ -148,7 +149,7 @@ def _file(name: str) -> RuleFile:
     except RuleFileError as error:
         if Path(name).suffix:
             raise
-        known = ", ".join((*BASELINES, *FAMILY, LOOKAHEAD))
+        known = ", ".join(NAMES)
         raise ValueError(
             f"Unknown algorithm {name!r}; known are {known}, rules by file or shipped name, and "
             f"learners of your own as package.module:Name ({error})"

@@ -10,10 +10,8 @@ from envs.suite import SUITE
 from envs.two_colours import TwoColours
 from lpg.environment import NOT_AVAILABLE
 from lpg.files.storage import shipped_rules
-from metatest.algorithms import BASELINES
+from metatest.algorithms import NAMES
 from metatest.atari.games import games
-from metatest.family import FAMILY
-from metatest.lookahead import NAME as LOOKAHEAD
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,7 @@ def everything() -> dict[str, list[str]]:
     known = [name for name in gymnax.registered_envs if name not in elsewhere]
     return {
         "Shipped rules": list(shipped_rules()),
-        "Algorithms, which may carry options as in stac[gamma,lam]": [
-            *BASELINES,
-            *FAMILY,
-            LOOKAHEAD,
-        ],
+        "Algorithms, which may carry options as in stac[gamma,lam]": list(NAMES),
         "Environments of Oh et al. 2020": list(SUITE),
         "Others": [TwoColours().name],
         "gymnax, of which those with continuous actions are refused": known,

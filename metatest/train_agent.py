@@ -123,16 +123,15 @@ def update(task: Task, lives: Life) -> tuple[Life, EpisodeSummary]:
 
 def _update(task: Task, life: Life) -> tuple[Life, EpisodeSummary]:
     learner, trajectories = task.learner, [*life.kept]
-    summaries, now = [], life.learner
+    summaries, now, body = [], life.learner, life.body(task)
     for _ in range(learner.fresh):
         newest = trajectories[-1] if trajectories else None
-        body = life.body(task)
         on = ahead(learner, body, task.optimizer, life.learner, newest, life.hypers)
         life, trajectory, summary = act(task, life._replace(learner=on))
         trajectories.append(trajectory)
         summaries.append(summary)
     lagging = (*life.lagging, acting(learner, now))[1:] if task.lag else ()
-    state = learner.learn(life.body(task), task.optimizer, now, trajectories, life.hypers)
+    state = learner.learn(body, task.optimizer, now, trajectories, life.hypers)
     kept = tuple(trajectories[learner.fresh :])
     life = life._replace(learner=state, kept=kept, lagging=lagging)
     return life, jax.tree.map(lambda *parts: sum(parts), *summaries)

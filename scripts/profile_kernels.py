@@ -7,7 +7,6 @@ Times are summed over all threads or streams and hold no time twice: a loop's ow
 its body's. On a CPU, what the compiled program does not name is waiting and launching.
 """
 
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from metatrain.devices.cpu_cores import use_every_core
 use_every_core()  # before the imports below, which take a device
 
 import jax  # noqa: E402
+from hlo_program import parse  # noqa: E402
 from preset_options import PresetOptions  # noqa: E402
 
 from metatrain.engine import Engine  # noqa: E402
@@ -76,8 +76,8 @@ def threads(folder: str) -> Iterator[list[Event]]:
 
 def sources(program: str) -> dict[str, str]:
     """Of each operation of a compiled program's text, where it comes from in ours, or ""."""
-    found = re.finditer(r'^\s*(?:ROOT )?%?([\w.\-]+) = (?:.*op_name="([^"]*)")?', program, re.M)
-    return {match[1]: match[2] or "" for match in found}
+    computations = parse(program).computations.values()
+    return {name: each.label for within in computations for name, each in within.items()}
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from lpg.choices import refuse_other
 from lpg.heads import Heads
 from lpg.network.lstm import SAVED
 from lpg.platform import platform
@@ -39,10 +40,7 @@ class StoredArchitecture:
             if (size := getattr(self, field)) < 1:
                 raise ValueError(f"{type(self).__name__}'s {field} must be at least 1, got {size}.")
         for field, literal in (("head_activation", HeadActivation), ("precision", Precision)):
-            if (choice := getattr(self, field)) not in get_args(literal):
-                raise ValueError(
-                    f"{field} must be one of {', '.join(get_args(literal))}, got {choice!r}."
-                )
+            refuse_other(field, getattr(self, field), get_args(literal))
         if self.fused_lstm and platform() != "tpu":
             raise ValueError(
                 f"fused_lstm is a kernel for TPUs, and the platform here is {platform()!r}; "

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lpg.choices import refuse_other
 from lpg.heads import AgentOutputs, Heads, action_log_prob
 from lpg.losses.estimators import (
     LearnedSurrogate,
@@ -74,11 +75,7 @@ class LPG(StoredArchitecture):
 
     def __post_init__(self) -> None:
         self.refuse_unusable("hidden_size", "prediction_size", "embedding_size")
-        if self.prediction_input not in get_args(PredictionInput):
-            raise ValueError(
-                f"prediction_input must be one of {', '.join(get_args(PredictionInput))}, got "
-                f"{self.prediction_input!r}."
-            )
+        refuse_other("prediction_input", self.prediction_input, get_args(PredictionInput))
         refuse_surrogate(self.surrogate, LearnedSurrogate)
 
     @property

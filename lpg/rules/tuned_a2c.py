@@ -9,11 +9,11 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lpg.heads import AgentOutputs, Heads, action_log_prob, entropy
-from lpg.losses.estimators import Surrogate, policy_weight, refuse_surrogate
+from lpg.heads import AgentOutputs, Heads, action_log_prob
+from lpg.losses.estimators import Surrogate, refuse_surrogate
 from lpg.losses.returns import lambda_returns
-from lpg.rule import Hypers, RuleInputs, check_inputs, check_loss
-from lpg.rules.stac import refuse_unknown
+from lpg.rule import Hypers, RuleInputs, check_inputs
+from lpg.rules.stac import ActorCriticTargets, actor_critic_loss, refuse_unknown
 from lpg.trajectory import Trajectory
 
 Number = Any  # a float or a scalar
@@ -26,15 +26,6 @@ class A2CMetaparameters(NamedTuple):
     lam: Number = 0.95  # lambda of the returns
     value_cost: Number = 0.5  # of (G - V)^2
     entropy_cost: Number = 0.01
-
-
-class TunedA2CTargets(NamedTuple):
-    """What the outputs should become, and the weights of the loss's parts."""
-
-    value_target: Float[Array, "T B"]
-    advantage: Float[Array, "T B"]
-    value_cost: Float[Array, "T B"]
-    entropy_cost: Float[Array, "T B"]
 
 
 @dataclass(frozen=True)
@@ -76,34 +67,27 @@ class TunedA2C:
         told = len(self.told) if self.embedded else 0
         return Heads(logits=num_actions, value=1, condition=told, value_alone_is_told=True)
 
-    def targets(self, rule_params: A2CMetaparameters, inputs: RuleInputs) -> TunedA2CTargets:
+    def targets(self, rule_params: A2CMetaparameters, inputs: RuleInputs) -> ActorCriticTargets:
         """Lambda-returns and GAE, semi-gradients where `inputs` are constants."""
         check_inputs(inputs, self.heads(1))
         eta, value = rule_params, inputs.value[..., 0]
         target = lambda_returns(inputs.reward, inputs.not_done * eta.gamma, value, eta.lam)
-        costs = (eta.value_cost, eta.entropy_cost)
+        costs = (eta.value_cost, 1.0, eta.entropy_cost)
         weights = (jnp.broadcast_to(jnp.asarray(x), target.shape) for x in costs)
-        return TunedA2CTargets(target, target - value[:-1], *weights)
+        return ActorCriticTargets(target, target - value[:-1], *weights)
 
     def loss(
         self,
         outputs: AgentOutputs,
         trajectory: Trajectory,
-        targets: TunedA2CTargets,
+        targets: ActorCriticTargets,
         hypers: Hypers,
     ) -> Float[Array, ""]:
         """-A w + value_cost (G - V)^2 - entropy_cost H(pi), averaged over T and B; w is log pi(a|s)
         as the surrogate has it."""
         del hypers
-        check_loss(outputs, trajectory, targets, self.heads(1))
-        logits, value = outputs.logits[:-1], outputs.value[:-1, ..., 0]
-        log_prob = action_log_prob(logits, trajectory.action)
-        weight = policy_weight(self.surrogate, log_prob, trajectory.done)
-        return jnp.mean(
-            -targets.advantage * weight
-            + targets.value_cost * (targets.value_target - value) ** 2
-            - targets.entropy_cost * entropy(logits)
-        )
+        loss = actor_critic_loss(outputs, trajectory, targets, self.surrogate)
+        return loss / trajectory.reward.size
 
     def outer_loss(
         self,

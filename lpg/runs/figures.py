@@ -16,6 +16,7 @@ from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from lpg.files.storage import write_atomically
@@ -113,6 +114,11 @@ def legend(of: Axes | Figure, entries: dict[str, Artist]) -> None:
     columns = max(1, int(width / (longest * LETTER + HANDLE)))
     place = "outside lower center" if isinstance(of, Figure) else "upper center"
     of.legend(list(entries.values()), names, ncols=min(columns, len(names)), loc=place)
+
+
+def samples(looks: dict[str, Look]) -> dict[str, Artist]:
+    """A line of each look, for a legend."""
+    return {name: Line2D([], [], **look) for name, look in looks.items()}
 
 
 def _width(of: Axes | Figure) -> float:

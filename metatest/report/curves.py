@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from lpg.runs import figures
 from metatest.report.results import Result
@@ -25,7 +24,7 @@ def draw_curves(runs: dict[str, list[Result]], path: Path) -> None:
     names = list(dict.fromkeys(r.env for _, r in drawn))
     looks = figures.looks(name for name, _ in drawn)
     with figures.panels(path, len(names), COLUMNS, PANEL) as (figure, axes):
-        entries: dict[str, Artist] = {n: Line2D([], [], **look) for n, look in looks.items()}
+        entries = figures.samples(looks)
         for axis, env in zip(axes, names, strict=True):
             own = [(name, result) for name, result in drawn if result.env == env]
             finished = all(v is not None for _, r in own for v in r.late_return)

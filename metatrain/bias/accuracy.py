@@ -15,9 +15,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from envs.tabular_mdp import MDP, sample_mdp
+from lpg.choices import refuse_other
 from lpg.runs.seed import refuse_seed
 from metatrain.bias.decomposition import CODES, Condition, Injected, meta_gradient, roles_of
 from metatrain.bias.exact import MEANINGS, exact_meta_gradient, first_phi, theta_after
+from metatrain.bias.kept import rounded
 from metatrain.bias.sampled import ESTIMATORS, Sampling
 
 # Compiles in two thirds of the time, and the program is no slower. On one thread: on two cores a
@@ -46,8 +48,7 @@ class Setting:
         for name, known in (
             ("problem", tuple(MEANINGS)), ("estimator", ESTIMATORS), ("roles", CODES),
         ):  # fmt: skip
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
+            refuse_other(name, getattr(self, name), known)
         for name, least in (("inner_steps", 1), ("trajectories", 1), ("mdps", 1), ("repeats", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
@@ -72,7 +73,7 @@ class Setting:
 
     def measured(self) -> dict[str, Any]:
         """What is kept of it, as plain JSON."""
-        return summary(measure(self))
+        return rounded(summary(measure(self)))
 
 
 class Result(NamedTuple):

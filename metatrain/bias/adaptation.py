@@ -19,6 +19,7 @@ from lpg.runs.seed import refuse_seed
 from metatrain.bias.accuracy import QUICKLY, Setting
 from metatrain.bias.decomposition import Condition, meta_gradient
 from metatrain.bias.exact import MEANINGS, expected_return, outer_objective
+from metatrain.bias.kept import over_seeds, rounded
 
 EVERY = 20  # meta-steps from point to point
 
@@ -62,13 +63,7 @@ class Adaptation:
 
     def measured(self) -> dict[str, Any]:
         """Means over seeds and their standard errors, by points, as plain JSON."""
-        found: dict[str, Any] = {}
-        for name, curve in measure(self)._asdict().items():
-            found[name] = np.mean(curve, axis=0).tolist()
-            if self.seeds > 1:
-                error = np.std(curve, axis=0, ddof=1) / np.sqrt(self.seeds)
-                found[f"{name}_se"] = error.tolist()
-        return found
+        return rounded(over_seeds(measure(self)._asdict()))
 
 
 class Returns(NamedTuple):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -16,12 +17,12 @@ from lpg.runs.owner import OwnedError, owned
 from lpg.runs.seed import refuse_seed
 from lpg.runs.streams import fail
 from metatrain.bias.accuracy import Setting, measure, summary
+from metatrain.bias.kept import Cells, compute
 from metatrain.bias.learning_curves import CURVES, draw_curves
 from metatrain.bias.lpg_plots import draw as draw_learned
 from metatrain.bias.lpg_study import cells_of
-from metatrain.bias.lpg_study import compute as compute_learned
 from metatrain.bias.plots import draw
-from metatrain.bias.study import FILES, Cells, compute, grids
+from metatrain.bias.study import FILES, grids
 from metatrain.bias.tables import table
 
 COMMAND = "metatrain.bias"
@@ -146,14 +147,25 @@ def run_figures(command: Figures) -> None:
         for name, cells in known.items()
         if name in (command.only or known)
     }
-    command.run_dir.mkdir(parents=True, exist_ok=True)
-    with owned(command.run_dir):
-        if (cells := _computed(chosen, command.run_dir)) is None:
-            print("Stopped; run the same command to go on.")
-            return
+
+    def draw_all(cells: Cells) -> None:
         for name, settings in chosen.items():
             show(name, settings, cells, command.run_dir)
-    print(f"Done: {command.run_dir}")
+
+    _in(command.run_dir, lambda: _computed(chosen, command.run_dir), draw_all)
+
+
+def _in(
+    run_dir: Path, computed: Callable[[], Cells | None], shown: Callable[[Cells], None]
+) -> None:
+    """What is computed in a run directory of one's own, and shown where no signal came."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with owned(run_dir):
+        if (cells := computed()) is None:
+            print("Stopped; run the same command to go on.")
+            return
+        shown(cells)
+    print(f"Done: {run_dir}")
 
 
 def _computed(chosen: dict[str, list[Any]], run_dir: Path) -> Cells | None:
@@ -183,12 +195,9 @@ def show(name: str, settings: list[Any], cells: Cells, run_dir: Path) -> None:
 def run_learned(command: Learned) -> None:
     """Raises as `run_accuracy` does."""
     refuse_seed(command.seed)
-    command.run_dir.mkdir(parents=True, exist_ok=True)
-    with owned(command.run_dir):
-        path, cells = command.run_dir / "lpg.jsonl", cells_of(command.quick, command.seed)
-        found = compute_learned(cells, path, Console(stderr=True))
-        if found is None:
-            print("Stopped; run the same command to go on.")
-            return
-        draw_learned({cell: found[cell] for cell in cells}, command.run_dir / "lpg.png")
-    print(f"Done: {command.run_dir}")
+    run_dir, cells = command.run_dir, cells_of(command.quick, command.seed)
+    _in(
+        run_dir,
+        lambda: compute(cells, run_dir / "lpg.jsonl", Console(stderr=True), "cell"),
+        lambda found: draw_learned({cell: found[cell] for cell in cells}, run_dir / "lpg.png"),
+    )

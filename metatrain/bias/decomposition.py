@@ -16,6 +16,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Bool, Float
 
 from envs.tabular_mdp import MDP
+from lpg.choices import refuse_other
 from metatrain.bias.exact import Meaning, Objective, Phi, exact_gradient, outer_objective
 from metatrain.bias.sampled import Sampling, sampled_gradient
 
@@ -59,8 +60,7 @@ Gradient = Callable[..., Float[Array, "S A"]]
 
 def roles_of(code: str) -> Roles:
     """Of a code in the order composition, Hessian, outer; ValueError for what is none."""
-    if code not in CODES:
-        raise ValueError(f"roles must be one of {', '.join(CODES)}, got {code!r}.")
+    refuse_other("roles", code, CODES)
     return Roles(*(jnp.asarray(letter == "S") for letter in code))
 
 

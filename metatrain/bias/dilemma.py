@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from envs.matrix_game import MIRRORED_OUTCOME, PRISONERS_DILEMMA, mirrored
 from lpg.runs.seed import refuse_seed
 from metatrain.bias.accuracy import QUICKLY, centred, cosine
+from metatrain.bias.kept import over_seeds, rounded
 from metatrain.bias.lola import (
     GAMMA,
     Estimate,
@@ -71,7 +72,7 @@ class Dilemma:
 
     def measured(self) -> dict[str, Any]:
         """What is kept of it, as plain JSON."""
-        return summary(measure(self))
+        return rounded(summary(measure(self)))
 
 
 class Players(NamedTuple):
@@ -192,10 +193,4 @@ def measure(setting: Dilemma) -> Point:
 
 def summary(curves: Point) -> dict[str, Any]:
     """Means over seeds and their standard errors, by points; the last reward of every seed."""
-    found: dict[str, Any] = {}
-    for name, curve in curves._asdict().items():
-        found[name] = np.mean(curve, axis=0).tolist()
-        if len(curve) > 1:
-            error = np.std(curve, axis=0, ddof=1) / np.sqrt(len(curve))
-            found[f"{name}_se"] = error.tolist()
-    return {**found, "last_rewards": curves.reward[:, -1].tolist()}
+    return {**over_seeds(curves._asdict()), "last_rewards": curves.reward[:, -1].tolist()}

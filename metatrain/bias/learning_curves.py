@@ -4,14 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib.artist import Artist
-from matplotlib.lines import Line2D
-
 from lpg.runs import figures
 from metatrain.bias import adaptation, dilemma
 from metatrain.bias.adaptation import Adaptation
 from metatrain.bias.dilemma import Dilemma
-from metatrain.bias.study import Cells
+from metatrain.bias.kept import Cells
 
 PANEL = (3.4, 3.0)
 
@@ -72,5 +69,4 @@ def draw_curves(shown: Curves, curves: list[Any], cells: Cells, path: Path) -> N
                 axis.plot(at, values, **looks[shown.name(curve)])
             axis.set(xlabel=shown.steps, ylabel=shown.rows[what])
             figures.title(axis, title)
-        entries: dict[str, Artist] = {name: Line2D([], [], **look) for name, look in looks.items()}
-        figures.legend(figure, entries)
+        figures.legend(figure, figures.samples(looks))

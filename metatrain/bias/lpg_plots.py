@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
 
 from lpg.runs import figures
 from metatrain.bias.lpg_study import Cell
+from metatrain.bias.plots import plain
 from metatrain.bias.small_lives import SURROGATES
 
 LIFETIMES = "16"  # that a meta-gradient is the mean of, where their number is not what varies
@@ -44,8 +42,7 @@ def draw(found: Found, path: Path) -> None:
                 axis.plot(*zip(*points, strict=True), marker=".", **looks[surrogate])
             _label(axis, x, what)
             figures.title(axis, f"{rule}, {at.replace('K', f'K = {middle}')}")
-        entries: dict[str, Artist] = {n: Line2D([], [], **look) for n, look in looks.items()}
-        figures.legend(figure, entries)
+        figures.legend(figure, figures.samples(looks))
 
 
 def _points(
@@ -74,11 +71,10 @@ def _value(figure: dict[str, Any], what: str) -> float:
 def _label(axis: Axes, x: str, what: str) -> None:
     axis.set(xlabel=X[x], ylabel="Acc" if what == "acc" else "noise, in sizes of the gradient")
     axis.set_xscale("log", base=2)
-    # Powers as numbers: the project's figures have no formulas.
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    plain(axis.xaxis)
     if what != "acc":
         axis.set_yscale("log")
-        axis.yaxis.set_major_formatter("{x:g}")
+        plain(axis.yaxis)
         low, high = axis.get_ylim()
-        axis.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
+        if high < 10 * low:
+            axis.yaxis.set_minor_formatter("{x:g}")

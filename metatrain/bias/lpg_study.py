@@ -4,11 +4,9 @@ Lives are many and small, their outer returns exact, and eta is one at birth and
 meta-gradients have trained: a rule that does nothing yet hides what is wrong with its derivative.
 """
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,12 +15,8 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
-from rich.console import Console
-from rich.progress import MofNCompleteColumn
 
 from lpg.rule import RuleParams
-from lpg.runs.command import progress
-from lpg.runs.signals import stop_signals
 from metatrain.bias.accuracy import QUICKLY
 from metatrain.bias.small_lives import (
     RULE,
@@ -62,6 +56,10 @@ class Cell:
     def program(self) -> tuple[Any, ...]:
         """What is compiled; surrogate and rule are data."""
         return self.inner_steps, self.environments or 0, self.lives, self.repeats
+
+    def measured(self) -> dict[str, Any]:
+        """What is kept of it, as plain JSON."""
+        return measure(self)
 
 
 def cells_of(quick: bool = False, seed: int = 0) -> list[Cell]:
@@ -207,34 +205,3 @@ def _acc(
 def _bounded(found: Float[np.ndarray, "L R n"]) -> Float[np.ndarray, "L R n"]:
     norm = np.linalg.norm(found, axis=-1, keepdims=True)
     return found * np.minimum(1.0, MAX_SHARE * np.median(norm, axis=0) / norm)
-
-
-def compute(cells: list[Cell], path: Path, console: Console) -> dict[Cell, dict[str, Any]] | None:
-    """Figures of all cells, those that `path` lacks computed and added; None after a signal.
-
-    Raises OSError where the file cannot be written.
-    """
-    known = read(path)
-    missing = sorted((x for x in cells if x not in known), key=lambda x: x.program)
-    with stop_signals() as received, progress(console, MofNCompleteColumn()) as shown:
-        task = shown.add_task("cells", total=len(cells), completed=len(cells) - len(missing))
-        for cell in missing:
-            if received:
-                return None
-            known[cell] = measure(cell)
-            with path.open("a") as file:
-                file.write(json.dumps({"cell": asdict(cell), **known[cell]}) + "\n")
-            shown.advance(task)
-    return known
-
-
-def read(path: Path) -> dict[Cell, dict[str, Any]]:
-    """What is there; a last line that was cut short is dropped from the file."""
-    if not path.exists():
-        return {}
-    whole = path.read_bytes()
-    kept = whole[: whole.rfind(b"\n") + 1]
-    if kept != whole:
-        path.write_bytes(kept)
-    lines = [json.loads(line) for line in kept.splitlines()]
-    return {Cell(**line.pop("cell")): line for line in lines}

@@ -5,15 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from lpg.runs import figures
 from metatrain.bias.accuracy import Setting
-from metatrain.bias.study import Cells
+from metatrain.bias.kept import Cells
 
 NAMES = {
     "trajectories": "trajectories per role, n", "inner_rate": "inner learning rate",
@@ -39,8 +37,7 @@ def draw(name: str, settings: list[Setting], cells: Cells, path: Path) -> None:
     with figures.panels(path, len(panels), columns, PANEL) as (figure, axes):
         for axis, panel in zip(axes, panels, strict=True):
             _draw_panel(axis, panel, cells, looks, curve)
-        entries: dict[str, Artist] = {n: Line2D([], [], **look) for n, look in looks.items()}
-        figures.legend(figure, entries)
+        figures.legend(figure, figures.samples(looks))
 
 
 def _panels(name: str, settings: list[Setting]) -> tuple[list[Panel], int]:
@@ -94,14 +91,14 @@ def _draw_panel(
     axis.set(xlabel=NAMES[x], ylabel=NAMES[quantity])
     if x == "trajectories":
         axis.set_xscale("log", base=2)
-        _plain(axis.xaxis)
+        plain(axis.xaxis)
     if quantity in LOGARITHMIC and _all_positive(_value(cells[s], what) for s in settings):
         axis.set_yscale("log")
-        _plain(axis.yaxis)
+        plain(axis.yaxis)
     figures.title(axis, title)
 
 
-def _plain(axis: Axis) -> None:
+def plain(axis: Axis) -> None:
     """Powers as numbers: the project's figures have no formulas."""
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())

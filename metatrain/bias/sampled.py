@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from envs.tabular_mdp import MDP, state_values
+from envs.tabular_mdp import MDP, drawn, running_sums, state_values
 from lpg.losses.estimators import WEIGHTS as OF_ADVANTAGES
 from lpg.losses.estimators import Weight, dice, score
 from lpg.losses.returns import generalised_advantage
@@ -38,27 +38,17 @@ def sample_paths(
     key: Array, mdp: MDP, theta: Float[Array, "S A"], num_steps: int, num_trajectories: int
 ) -> Paths:
     """Trajectories under softmax(theta), each step by two uniforms in float32."""
-    acting = _cumulative(jax.nn.softmax(theta))
-    moving = _cumulative(mdp.transition)
+    acting = running_sums(jax.nn.softmax(theta))
+    moving = running_sums(mdp.transition)
 
     def step(state: Array, uniform: Array) -> tuple[Array, tuple[Array, Array]]:
-        action = _drawn(acting[state], uniform[0])
-        after = _drawn(moving[state, action], uniform[1])
+        action = drawn(acting[state], uniform[0])
+        after = drawn(moving[state, action], uniform[1])
         return after, (state, action)
 
     uniforms = jax.random.uniform(key, (num_steps, 2, num_trajectories), jnp.float32)
     last, (state, action) = jax.lax.scan(step, jnp.zeros(num_trajectories, jnp.int32), uniforms)
     return Paths(jnp.concatenate([state, last[None]]), action)
-
-
-def _cumulative(probability: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
-    """Their running sums, the last 1 whatever rounding did."""
-    total = jnp.cumsum(probability, axis=-1)
-    return (total / total[..., -1:]).astype(jnp.float32)
-
-
-def _drawn(cumulative: Float[Array, "b n"], uniform: Float[Array, "b"]) -> Int[Array, "b"]:
-    return jnp.sum(cumulative <= uniform[:, None], axis=-1, dtype=jnp.int32)
 
 
 def noisy_values(

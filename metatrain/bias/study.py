@@ -1,27 +1,18 @@
-"""The settings behind each figure, computed once each and kept line by line.
+"""The settings behind each figure.
 
 Source: Liu et al. 2022, figures 5 to 8, and its theory's sweeps; spec/bias.md, section 4.
 """
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import MofNCompleteColumn
-
-from lpg.runs.command import progress
-from lpg.runs.signals import stop_signals
 from metatrain.bias.accuracy import Setting
 from metatrain.bias.adaptation import Adaptation
 from metatrain.bias.decomposition import CODES
 from metatrain.bias.dilemma import Dilemma
 
-Cell = Setting | Dilemma | Adaptation
-Cells = dict[Any, dict[str, Any]]  # each setting's summary
 FILES: dict[type, str] = {
     Setting: "cells.jsonl", Dilemma: "dilemma.jsonl", Adaptation: "adaptation.jsonl"
 }  # fmt: skip
@@ -115,49 +106,3 @@ def _grid(base: Any, **axes: Iterable[Any]) -> list[Any]:
     axes = {name: [float(x) if name == "inner_rate" else x for x in y] for name, y in axes.items()}
     points = (dict(zip(axes, point, strict=True)) for point in product(*axes.values()))
     return [replace(base, **point) for point in points]
-
-
-def compute(settings: Iterable[Cell], path: Path, console: Console) -> Cells | None:
-    """Summaries of settings of one kind, those that `path` lacks computed and added to it; None
-    where a signal came before the end.
-
-    Raises OSError where the file cannot be written.
-    """
-    wanted = list(dict.fromkeys(settings))
-    cells = read(path, type(wanted[0])) if wanted else {}
-    missing = sorted((s for s in wanted if s not in cells), key=lambda setting: setting.program)
-    with stop_signals() as received, progress(console, MofNCompleteColumn()) as shown:
-        task = shown.add_task(path.stem, total=len(wanted), completed=len(wanted) - len(missing))
-        for setting in missing:
-            if received:
-                return None
-            cells[setting] = rounded(setting.measured())
-            _append(path, {"setting": asdict(setting), **cells[setting]})
-            shown.advance(task)
-    return cells
-
-
-def rounded(found: Any) -> Any:
-    """To six digits, which no figure needs."""
-    if isinstance(found, dict):
-        return {name: rounded(value) for name, value in found.items()}
-    if isinstance(found, list):
-        return [rounded(value) for value in found]
-    return float(f"{found:.6g}")
-
-
-def read(path: Path, kind: type[Cell]) -> Cells:
-    """What is there; a last line that was cut short is dropped from the file."""
-    if not path.exists():
-        return {}
-    whole = path.read_bytes()
-    kept = whole[: whole.rfind(b"\n") + 1]
-    if kept != whole:
-        path.write_bytes(kept)
-    lines = [json.loads(line) for line in kept.splitlines()]
-    return {kind(**line.pop("setting")): line for line in lines}
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")

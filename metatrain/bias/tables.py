@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from metatrain.bias.accuracy import Setting
-from metatrain.bias.study import Cells
+from metatrain.bias.kept import Cells
 
 
 def table(settings: list[Setting], cells: Cells) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.lines import Line2D
 
 from envs.suite import SUITE
 from lpg.runs import figures
@@ -147,7 +146,7 @@ def draw_validation(records: list[dict[str, Any]], path: Path) -> None:
         return
     steps = meta_steps(validated)
     looks = figures.looks(validated[0]["validation"]["environments"])
-    entries: dict[str, Artist] = {name: Line2D([], [], **look) for name, look in looks.items()}
+    entries = figures.samples(looks)
     with figures.panels(path, len(VALIDATION_PANELS), 3, (5.0, 3.8)) as (figure, axes):
         for axis, (field, title) in zip(axes, VALIDATION_PANELS, strict=True):
             for name, look in looks.items():

@@ -10,7 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from rich.console import Console
 
-from metatrain.bias import cli, lpg_study
+from metatrain.bias import cli, kept, lpg_study
 from metatrain.bias.lpg_study import Cell, cells_of, compared, newborn
 from metatrain.bias.small_lives import (
     NUM_STEPS,
@@ -171,12 +171,12 @@ def test_the_command_goes_on_and_draws(tmp_path, monkeypatch):
     cells, path = cells_of(quick=True), tmp_path / "lpg.jsonl"
     quiet = Console(file=io.StringIO())
     for _ in range(2):
-        assert set(lpg_study.compute(cells, path, quiet)) == set(cells)
+        assert set(kept.compute(cells, path, quiet, "cell")) == set(cells)
         assert len(measured) == len(cells) == len(path.read_text().splitlines())
     path.write_bytes(path.read_bytes()[:-9])  # as a process that was killed leaves it
     cli.main(["lpg", "--quick", "--run-dir", str(tmp_path)])
     assert len(measured) == len(cells) + 1
-    assert set(lpg_study.read(path)) == set(cells)
+    assert set(kept.read(path, Cell, "cell")) == set(cells)
     assert {x.name for x in tmp_path.iterdir()} >= {"lpg.jsonl", "lpg.png", "lpg.pdf"}
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from metatrain.bias import study
 from metatrain.bias.accuracy import Setting
-from metatrain.bias.study import FOUR, read, reference
+from metatrain.bias.kept import read
+from metatrain.bias.study import FOUR, reference
 
 CELLS = Path(__file__).parents[2] / "docs" / "bias" / "cells.jsonl"
 CODES = ("SSS", "ESS", "SES", "EES", "SSE", "ESE", "SEE")

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from lpg.runs import figures, signals, streams
-from metatrain.bias import __main__, accuracy, cli, study
+from metatrain.bias import __main__, accuracy, cli, kept, study
 from metatrain.bias.accuracy import Result, Setting, compared, summary
 
 QUIET = Console(file=io.StringIO())
@@ -81,14 +81,14 @@ def fake(monkeypatch):
 def test_what_is_on_disk_is_not_computed_again(tmp_path, monkeypatch):
     measured, path = fake(monkeypatch), tmp_path / "cells.jsonl"
     first, second, third = (Setting(trajectories=n) for n in (2, 4, 8))
-    study.compute([first, second], path, QUIET)
+    kept.compute([first, second], path, QUIET)
     assert measured == [first, second]
     with path.open("a") as file:
         file.write('{"setting": {"problem": "ma')  # as a process that was killed leaves it
-    cells = study.compute([first, third, second], path, QUIET)
+    cells = kept.compute([first, third, second], path, QUIET)
     assert measured == [first, second, third]
     assert cells == {first: {"acc": 1}, second: {"acc": 2}, third: {"acc": 3}}
-    assert study.read(path, Setting) == cells
+    assert kept.read(path, Setting) == cells
     assert len(path.read_text().splitlines()) == 3
 
 
@@ -103,12 +103,12 @@ def test_a_signal_ends_it_between_two_cells(tmp_path, monkeypatch):
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(study, "stop_signals", Signals)
-    add = study._append
-    monkeypatch.setattr(study, "_append", lambda *x: (add(*x), received.append(2)))
+    monkeypatch.setattr(kept, "stop_signals", Signals)
+    add = kept._append
+    monkeypatch.setattr(kept, "_append", lambda *x: (add(*x), received.append(2)))
     settings = [Setting(trajectories=n) for n in (2, 4)]
-    assert study.compute(settings, tmp_path / "cells.jsonl", QUIET) is None
-    assert measured == settings[:1] == list(study.read(tmp_path / "cells.jsonl", Setting))
+    assert kept.compute(settings, tmp_path / "cells.jsonl", QUIET) is None
+    assert measured == settings[:1] == list(kept.read(tmp_path / "cells.jsonl", Setting))
 
 
 @pytest.mark.parametrize("name", ["figure5", "figure8", "composition", "hessian", "mgrl"])
