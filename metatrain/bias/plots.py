@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 
 from lpg.runs import figures
 from metatrain.bias.accuracy import Setting
@@ -92,9 +92,12 @@ def _draw_panel(
     if x == "trajectories":
         axis.set_xscale("log", base=2)
         plain(axis.xaxis)
+    if x == "inner_steps":
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if quantity in LOGARITHMIC and _all_positive(_value(cells[s], what) for s in settings):
         axis.set_yscale("log")
         plain(axis.yaxis)
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
     figures.title(axis, title)
 
 

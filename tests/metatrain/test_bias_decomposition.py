@@ -122,6 +122,58 @@ def test_estimates_of_sampled_roles_are_fresh_and_of_exact_ones_are_not():
         assert np.array_equal(a.theta, b.theta) is (code[0] == "E")
 
 
+def strays(inner_rate):
+    """Mean squares of 40 sampled theta_1 and theta_2 less the exact ones."""
+    mdp, estimate = program("maml", 2)
+    phi = first_phi("maml", mdp)
+    found, true = (
+        [
+            estimate(jax.random.key(k), phi=phi, condition=setting.condition).theta
+            for k in range(40)
+        ]
+        for setting in (
+            Setting(inner_rate=inner_rate), Setting(inner_rate=inner_rate, roles="EEE")
+        )
+    )  # fmt: skip
+    return np.mean((np.array(found) - np.array(true)) ** 2, axis=(0, 2, 3))[1:]
+
+
+def test_parameters_stray_further_by_larger_steps_and_by_more_of_them():
+    by_rate = np.array([strays(rate) for rate in (0.5, 1.0, 2.0)])
+    np.testing.assert_allclose(by_rate[1:, 0], 4 * by_rate[:-1, 0], rtol=1e-6)  # the same gradient
+    assert (by_rate[:, 1] > 1.5 * by_rate[:, 0]).all()
+    assert (by_rate[1:, 1] > 3 * by_rate[:-1, 1]).all()
+
+
+def test_parameters_stray_by_one_over_the_trajectories():
+    mdp = sample_mdp(jax.random.key(3), S, A, concentration=0.3)
+    theta = jnp.asarray(np.random.default_rng(0).normal(size=(S, A)))
+    sampling = Sampling(jnp.int32(0), jnp.asarray(0.0))
+    whole = MEANINGS["maml"](mdp, theta).inner
+    true = np.asarray(exact_gradient(mdp, theta, whole))
+
+    def stray(n):
+        def of(key):
+            return sampled_gradient(key, mdp, theta, whole, sampling, 20, n, again=False)
+
+        keys = jax.random.split(jax.random.key(n), 1000)
+        return np.mean((np.asarray(jax.jit(jax.vmap(of))(keys)) - true) ** 2)
+
+    few, more, many = stray(2), stray(8), stray(32)
+    np.testing.assert_allclose([few / more, more / many], 4, rtol=0.2)
+
+
+def test_an_error_in_the_hessian_grows_with_its_offset():
+    """Of the mean meta-gradient, everything else exact (spec/bias.md, section 4)."""
+    true = found("maml", 2, roles="EEE")
+    errors = [
+        np.mean((found("maml", 2, roles="EEE", hessian_offset=h) - true) ** 2)
+        for h in (0.0, 0.25, 0.5, 1.0)
+    ]
+    assert errors[0] == 0 and errors[1] > 0
+    assert 3 < errors[2] / errors[1] < 5 and 3 < errors[3] / errors[2] < 5  # nearly its square
+
+
 ALIKE = [ESTIMATORS.index(name) for name in ("autodiff", "lvc", "loaded_dice")]
 
 

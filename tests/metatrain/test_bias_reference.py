@@ -9,6 +9,7 @@ import pytest
 
 from metatrain.bias import study
 from metatrain.bias.accuracy import Setting
+from metatrain.bias.dilemma import Dilemma
 from metatrain.bias.kept import read
 from metatrain.bias.study import FOUR, reference
 
@@ -97,7 +98,43 @@ def test_estimators_of_one_first_derivative_are_the_same_where_no_hessian_is_sam
             np.testing.assert_allclose(same, same[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["figure5", "figure6", "hessian", "reference"])
+LEARNT = {(128, 128): -1.45, (1024, 1024): -1.09, ("exact",) * 2: -1.11, ("buffer",) * 2: -1.28}
+SEEDS = {(128, 128): 30, (1024, 1024): 10, ("exact",) * 2: 10, ("buffer",) * 2: 20}
+
+
+def learnt(composition, hessian, **others):
+    """Reward of a round after 500 updates of two players, and its standard error over seeds."""
+    others = {"seeds": 40, **others}
+    cell = dilemmas()[Dilemma(composition=composition, hessian=hessian, **others)]
+    return cell["reward"][-1], cell.get("reward_se", [0])[-1]
+
+
+@cache
+def dilemmas():
+    return read(CELLS.with_name("dilemma.jsonl"), Dilemma)
+
+
+def test_players_learn_what_an_independent_study_has_them_learn():
+    """Sampled inner steps (spec/bias.md, section 13), and those of exact players."""
+    for inner, theirs in LEARNT.items():
+        ours, error = learnt(*inner)
+        spread = error * np.sqrt(40)
+        assert abs(ours - theirs) <= 3 * spread * np.sqrt(1 / 40 + 1 / SEEDS[inner]), inner
+    on_policy, its_error = learnt(128, 128)
+    for inner in ((1024, 1024), ("exact", "exact"), ("buffer", "buffer")):
+        ours, error = learnt(*inner)
+        assert ours - on_policy > 2 * np.hypot(error, its_error), inner
+    for lookaheads, theirs in ((0, -1.9994), (1, -1.0023), (2, -1.0014)):
+        found = dilemmas()[
+            Dilemma("exact", "exact", outer="exact", lookaheads=lookaheads, seeds=1)
+        ]  # fmt: skip
+        assert found["value"][-1] == pytest.approx(theirs, abs=1e-4)
+
+
+DRAWN = ["figure5", "figure6", "figure7", "figure8", "figure9", "composition", "hessian", "mgrl"]
+
+
+@pytest.mark.parametrize("name", [*DRAWN, "adaptation", "reference"])
 def test_every_figure_of_the_documents_is_there_to_be_drawn(name):
     """From data beside it, without a computation."""
     settings = study.grids()[name]
