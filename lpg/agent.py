@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 from jaxtyping import Array, Bool, Float
 
 from lpg.heads import AgentOutputs, Heads, mask_outputs, split_heads
@@ -61,6 +62,16 @@ class Agent(Protocol):
     ) -> AgentParams:
         """One step of plain gradient descent on `loss` of the vectors on `observation`."""
         ...
+
+    def write(self, params: AgentParams, observation: Array, steps: Array) -> AgentParams:
+        """Of sparse agents alone, and what others refuse: parameters whose vectors on `observation`
+        are moved by `steps`; where an observation is seen twice, by both."""
+        ...
+
+
+def descent(vector: Array, loss: VectorLoss, learning_rate: Float[Array, ""]) -> Array:
+    """The step of plain gradient descent on `loss`, of vectors that are parameters themselves."""
+    return -learning_rate.astype(vector.dtype) * jax.grad(loss)(vector)
 
 
 class Body(NamedTuple):

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lpg.heads import action_log_prob
 from lpg.instance import carry_over
+from lpg.platform import platform
 from lpg.shapes import check_shape
 from lpg.trajectory import Trajectory
 
@@ -132,6 +133,26 @@ def final_values(
     return jax.lax.stop_gradient(jnp.where(cut, value, 0.0))
 
 
+Numbers = tuple[Shaped[Array, "*T B"], ...]  # action, reward, its two ends, log-probability, return
+
+
+def _packed(numbers: Numbers) -> Any:
+    """On accelerators one array [6, B]: a loop stacks each array by a kernel of its own there."""
+    if platform() == "cpu":
+        return numbers
+    dtype = jnp.result_type(*numbers)  # float32 holds small integers as they are
+    return jnp.stack([x.astype(dtype) for x in numbers])
+
+
+def _unpacked(stacked: Any) -> Numbers:
+    """The inverse, with an axis of time in front."""
+    if platform() == "cpu":
+        return stacked
+    action, reward, *ends, log_prob, finished = jnp.moveaxis(stacked, 1, 0)
+    terminated, truncated = (end.astype(bool) for end in ends)
+    return action.astype(jnp.int32), reward, terminated, truncated, log_prob, finished
+
+
 def _logits(
     policy: Callable[[Array], Array], observation: Shaped[Array, "B *obs"], num_actions: int
 ) -> Float[Array, "B A"]:
@@ -172,14 +193,15 @@ def rollout(
         ends = after.terminated, after.truncated
         done, total = jnp.logical_or(*ends), carry.episode_return + after.reward
         carry_next = RolloutState(after.state, after.observation, jnp.where(done, 0.0, total))
-        seen = Trajectory(carry.observation, action, after.reward, *ends, log_prob)
+        numbers = action, after.reward, *ends, log_prob, jnp.where(done, total, 0.0)
         last = None if beyond is None else after.last
-        return carry_next, (seen, jnp.where(done, total, 0.0), last)
+        return carry_next, (carry.observation, _packed(numbers), last)
 
     xs = uniforms, _draws(env, key_steps, num_steps, num_envs)
-    final, (trajectory, finished, last) = jax.lax.scan(step, state, xs)
-    observation = jnp.concatenate([trajectory.observation, final.observation[None]])
-    trajectory = trajectory._replace(observation=observation)
+    final, (observation, numbers, last) = jax.lax.scan(step, state, xs)
+    observation = jnp.concatenate([observation, final.observation[None]])
+    *seen, finished = _unpacked(numbers)
+    trajectory = Trajectory(observation, *seen)
     if beyond is not None:
         cut = trajectory.truncated & ~trajectory.terminated
         trajectory = trajectory._replace(final_value=final_values(beyond, cut, last))

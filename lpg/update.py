@@ -5,13 +5,16 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
-from lpg.agent import AgentParams, Body
+from lpg.agent import AgentParams, Body, descent
 from lpg.heads import AgentOutputs
 from lpg.optimizers import SGD, apply_direction
 from lpg.rule import Hypers, Targets, UpdateRule
 from lpg.trajectory import Trajectory
+
+GRADIENT = "agent_gradient"  # its `jax.ad_checkpoint.checkpoint_name`
 
 
 class AgentState(NamedTuple):
@@ -45,6 +48,23 @@ def read(
     return body.outputs_of(vector), Reading(vector, pullback), params
 
 
+def row_steps(
+    rule: UpdateRule,
+    body: Body,
+    vector: Array,
+    trajectory: Trajectory,
+    targets: Targets,
+    hypers: Hypers,
+) -> Array:
+    """What a plain gradient step towards `targets` writes to the rows that a sparse agent read, as
+    `agent_step` does; by itself it needs no more of the agent than these."""
+
+    def loss(vector: Array) -> Array:
+        return rule.loss(body.outputs_of(vector), trajectory, targets, hypers)
+
+    return descent(vector, loss, hypers.learning_rate)
+
+
 def agent_step(
     rule: UpdateRule,
     body: Body,
@@ -75,6 +95,8 @@ def agent_step(
         return state._replace(params=params)
     else:
         grads = jax.grad(lambda theta: loss(body.vector(theta, observation)))(state.params)
+    # An optimiser is not linear in it: were it not kept, a recomputed update would make it again.
+    grads = checkpoint_name(grads, GRADIENT)
     direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = apply_direction(state.params, direction, hypers.learning_rate)
     return AgentState(params=params, opt_state=opt_state)

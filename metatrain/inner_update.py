@@ -12,17 +12,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from lpg.optimizers import SGD
 from lpg.platform import platform
 from lpg.rows import inputs_to_rows, rows_to_lives
 from lpg.rule import RuleInputs, RuleParams, UpdateRule, kept_names, penalties, push, rule_inputs
 from lpg.trajectory import Trajectory
-from lpg.update import AgentState, Reading, agent_step, read
+from lpg.update import GRADIENT, AgentState, Reading, agent_step, read, row_steps
 from metatrain.cohort import Cohort
 from metatrain.config import MetaTrainConfig
 from metatrain.evidence import without_evidence
 from metatrain.lifetime import LifetimeState
 from metatrain.shares import Share, bounded, is_finite
 
+EVEN = 1024  # rows that a rule reads on accelerators come in multiples of this
 Penalties = dict[str, Float[Array, "*L"]]  # of each lifetime, by name
 
 
@@ -36,19 +38,23 @@ def updated_agents(
     trajectories: tuple[Trajectory, ...],
     shares: tuple[Share, ...],
 ) -> tuple[tuple[AgentState, ...], tuple[Penalties, ...]]:
-    """theta_k -> theta_{k+1} of every lifetime, by one call of the rule."""
+    """theta_k -> theta_{k+1} of every lifetime, by one call of the rule.
+
+    Of an agent that is a table rows alone take part, read before and written after: what is
+    recomputed is recomputed from what it was given, and that would be the whole table.
+    """
 
     def update(
         rule_params: RuleParams,
-        agents: tuple[AgentState, ...],
+        given: tuple[AgentState | Array, ...],
         trajectories: tuple[Trajectory, ...],
         shares: tuple[Share, ...],
-    ) -> tuple[tuple[AgentState, ...], tuple[Penalties, ...]]:
+    ) -> tuple[tuple[AgentState | Array, ...], tuple[Penalties, ...]]:
         read_by_cohort = [
             jax.vmap(lambda *args, c=cohort: lifetime_inputs(c, *args))(*args)
-            for cohort, *args in zip(cohorts, lifetimes, agents, trajectories, strict=True)
+            for cohort, *args in zip(cohorts, lifetimes, given, trajectories, strict=True)
         ]
-        inputs, agents, readings = zip(*read_by_cohort, strict=True)
+        inputs, readings = zip(*read_by_cohort, strict=True)
         targets, unearned = targets_with_and_without_evidence(
             rule, config, rule_params, list(inputs)
         )
@@ -56,7 +62,7 @@ def updated_agents(
         stepped = [
             jax.vmap(lambda *args, c=cohort: lifetime_step(rule, c, *args))(*args)
             for cohort, *args in zip(
-                cohorts, lifetimes, agents, trajectories, targets, readings, strict=True
+                cohorts, lifetimes, given, trajectories, targets, readings, strict=True
             )
         ]
         earns = (x.earns for x in lifetimes)
@@ -64,9 +70,36 @@ def updated_agents(
         return tuple(stepped), tuple(charged)
 
     if recompute(config, cohorts):
-        keep = jax.checkpoint_policies.save_only_these_names(*kept_names(rule))
+        keep = jax.checkpoint_policies.save_only_these_names(*kept_names(rule), GRADIENT)
         update = jax.checkpoint(update, policy=keep)
-    return update(rule_params, agents, trajectories, shares)
+    given, agents = zip(*map(_read_rows, cohorts, agents, trajectories), strict=True)
+    made, charged = update(rule_params, given, trajectories, shares)
+    return tuple(map(_written, cohorts, agents, trajectories, made)), charged
+
+
+def by_rows(cohort: Cohort) -> bool:
+    """Whether an update of the cohort's agents concerns single rows of parameters."""
+    return cohort.agent.sparse and cohort.optimizer is SGD
+
+
+def _read_rows(
+    cohort: Cohort, agents: AgentState, trajectories: Trajectory
+) -> tuple[AgentState | Array, AgentState]:
+    """What an update is given: rows, else the agents; and the agents to go on with."""
+    if not by_rows(cohort):
+        return agents, agents
+    rows, params = jax.vmap(cohort.agent.read)(agents.params, trajectories.observation)
+    return rows, agents._replace(params=params)
+
+
+def _written(
+    cohort: Cohort, agents: AgentState, trajectories: Trajectory, made: AgentState | Array
+) -> AgentState:
+    """The agents after an update that made them, or steps of the rows that it was given."""
+    if isinstance(made, AgentState):
+        return made
+    params = jax.vmap(cohort.agent.write)(agents.params, trajectories.observation, made)
+    return agents._replace(params=params)
 
 
 def recompute(config: MetaTrainConfig, cohorts: tuple[Cohort, ...]) -> bool:
@@ -82,17 +115,21 @@ def recompute(config: MetaTrainConfig, cohorts: tuple[Cohort, ...]) -> bool:
 
 
 def lifetime_inputs(
-    cohort: Cohort, lifetime: LifetimeState, agent: AgentState, trajectory: Trajectory
-) -> tuple[RuleInputs, AgentState, Reading]:
-    """What the rule reads, the agent to go on with, and what its step goes on from."""
-    body = cohort.body(lifetime.env_params)
-    outputs, reading, params = read(body, agent.params, trajectory.observation)
+    cohort: Cohort, lifetime: LifetimeState, given: AgentState | Array, trajectory: Trajectory
+) -> tuple[RuleInputs, Reading | None]:
+    """What the rule reads of an agent or of rows that were read, and what an agent's step goes on
+    from."""
+    body, reading = cohort.body(lifetime.env_params), None
+    if isinstance(given, AgentState):
+        outputs, reading, _ = read(body, given.params, trajectory.observation)
+    else:
+        outputs = body.outputs_of(given)
     unseen = trajectory._replace(final_value=None)  # the critic's, which is not the rule's business
     inputs = rule_inputs(outputs, unseen, lifetime.hypers.gamma)
     # Numbers that are not finite would enter eta's gradient even with a weight of zero.
     finite = is_finite(inputs)
     inputs = jax.tree.map(lambda x: jnp.where(finite, x, 0.0), inputs)
-    return inputs, agent._replace(params=params), reading
+    return inputs, reading
 
 
 def targets_with_and_without_evidence(
@@ -111,10 +148,11 @@ def targets_of_all(
 ) -> list[Any]:
     """One rule call on the rows of all cohorts; per cohort, targets with leading axes [L, T, B]."""
     joined = [inputs_to_rows(x) for x in inputs]
+    parts = evened(joined)
     rows: Any = jax.tree.map(
-        lambda *leaves: jnp.concatenate(leaves, axis=1), *(x._replace(gamma=()) for x in joined)
+        lambda *leaves: jnp.concatenate(leaves, axis=1), *(x._replace(gamma=()) for x in parts)
     )
-    rows = rows._replace(gamma=jnp.concatenate([x.gamma for x in joined]))
+    rows = rows._replace(gamma=jnp.concatenate([x.gamma for x in parts]))
     targets = rule.targets(rule_params, rows)
     ends = accumulate((len(x.gamma) for x in joined), initial=0)
     return [
@@ -123,18 +161,34 @@ def targets_of_all(
     ]
 
 
+def evened(rows: list[RuleInputs]) -> list[RuleInputs]:
+    """On accelerators with some of the last rows once more, whose targets nobody reads.
+
+    Sums over rows are split into parts of equal size there, and XLA pads what it sums over where
+    rows do not divide, by a pass over it: a few rows more from the start cost nothing.
+    """
+    count = sum(len(x.gamma) for x in rows)
+    few = -count % EVEN
+    if platform() == "cpu" or not 0 < few <= min(count // 50, len(rows[-1].gamma)):
+        return rows
+    more = jax.tree.map(lambda x: x[:, -few:], rows[-1]._replace(gamma=()))
+    return [*rows, more._replace(gamma=rows[-1].gamma[-few:])]
+
+
 def lifetime_step(
     rule: UpdateRule,
     cohort: Cohort,
     lifetime: LifetimeState,
-    agent: AgentState,
+    given: AgentState | Array,
     trajectory: Trajectory,
     targets: Any,
-    reading: Reading,
-) -> AgentState:
-    """theta_k -> theta_{k+1} of one lifetime."""
-    body, optimizer = cohort.body(lifetime.env_params), cohort.optimizer
-    return agent_step(rule, body, optimizer, agent, trajectory, targets, lifetime.hypers, reading)
+    reading: Reading | None,
+) -> AgentState | Array:
+    """theta_k -> theta_{k+1} of one lifetime, or the steps of its rows."""
+    body, toward = cohort.body(lifetime.env_params), (trajectory, targets, lifetime.hypers)
+    if isinstance(given, AgentState):
+        return agent_step(rule, body, cohort.optimizer, given, *toward, reading)
+    return row_steps(rule, body, given, *toward)
 
 
 def mean_penalties(

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,11 @@ os.environ.setdefault("JAX_USE_SHARDY_PARTITIONER", "false")
 import jax  # noqa: E402 - reads the environment set above
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402
+
+# Thousands of programs here are one operation, and an MLIR context takes longer to make than such
+# an operation to compile: all share one.
+mlir.make_ir_context = cache(mlir.make_ir_context)
 
 # Shape annotations are checked at run time in the tests, so that none of them can lie.
 jaxtyping.install_import_hook(["envs", "lpg", "metatrain", "metatest"], "beartype.beartype")

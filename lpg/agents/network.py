@@ -83,6 +83,10 @@ class Network:
         grads = jax.grad(lambda theta: loss(self.apply(theta, observation)))(params)
         return apply_direction(params, grads, learning_rate)
 
+    def write(self, params: AgentParams, observation: Array, steps: Array) -> AgentParams:
+        """Raises TypeError: a network's vectors are not its parameters."""
+        raise TypeError("A network has no rows to write.")
+
 
 @dataclass(frozen=True)
 class NetworkAgent(Network):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lpg.agent import AgentParams, Condition, VectorLoss
+from lpg.agent import AgentParams, Condition, VectorLoss, descent
 from lpg.heads import Heads
 
 
@@ -61,8 +61,11 @@ class TableAgent:
     ) -> AgentParams:
         """Writes the rows visited and no others."""
         rows, params = read_rows(params, observation)
-        step = -learning_rate.astype(rows.dtype) * jax.grad(loss)(rows)
-        return params.at[observation].add(step, mode="clip")
+        return self.write(params, observation, descent(rows, loss, learning_rate))
+
+    def write(self, params: AgentParams, observation: Array, steps: Array) -> AgentParams:
+        """Adds `steps` to the rows at `observation`, to a row seen twice both."""
+        return params.at[observation].add(steps, mode="clip")
 
 
 @jax.custom_vjp

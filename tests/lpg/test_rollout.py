@@ -9,6 +9,7 @@ import pytest
 from scipy import special, stats
 
 from envs.suite import make
+from lpg.platform import for_platform
 from lpg.rollout import Beyond, RolloutState, final_values, rollout, sample_action, start
 
 NUM_ENVS, NUM_STEPS = 3, 70
@@ -63,9 +64,11 @@ def play(name: str) -> tuple[Any, Any, list[Played]]:
     return env, params, played
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[*CASES, "short_noisy by the program of GPUs"])
 def game(request):
-    return request.param, *play(request.param)
+    name, _, of_gpus = request.param.partition(" ")
+    with for_platform("gpu" if of_gpus else "cpu"):
+        return name, *play(name)
 
 
 def test_rollout_equals_a_loop_over_the_public_step(game):

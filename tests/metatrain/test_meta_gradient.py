@@ -33,6 +33,7 @@ from lpg.rule import RuleInputs, rule_inputs
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_v import LPGV
 from lpg.update import agent_step
+from metatrain import inner_update
 from metatrain import window as window_module
 from metatrain.config import MetaTrainConfig
 from metatrain.outer_objective import Costs, critic_step, outer_advantage, outer_loss
@@ -243,3 +244,25 @@ def test_remat_changes_nothing():
     np.testing.assert_allclose(
         without.loss_gradients, with_remat.loss_gradients, rtol=1e-9, atol=1e-13
     )
+
+
+def backward_program(num_updates=2):
+    """The text of the whole meta-gradient where updates are recomputed."""
+    cohorts, lifetimes = planted(num_updates, make_optimizer("adam"), RULE)
+    config = replace(CONFIG, num_updates=num_updates, remat=True)
+
+    def total(eta):
+        return lifetime_losses(RULE, config, cohorts, eta, lifetimes)[0]
+
+    return lifetimes, str(jax.make_jaxpr(jax.grad(total))(eta_and_unravel(RULE)[0]))
+
+
+def test_a_backward_pass_holds_no_table_of_each_update_and_makes_no_gradient_again(monkeypatch):
+    """But a network's weights, and what an optimiser is given."""
+    (tables, networks), program = backward_program()
+    (layer, *_) = jax.tree.leaves(networks.agent.params)
+    held = [f"f64[{','.join(map(str, (2, *x.shape)))}]" for x in (tables.agent.params, layer)]
+    assert [shape in program for shape in held] == [False, True]
+    monkeypatch.setattr(inner_update, "GRADIENT", "another")
+    _, another = backward_program()
+    assert program.count("dot_general[") < another.count("dot_general[")

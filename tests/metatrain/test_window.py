@@ -10,11 +10,13 @@ from tiny import TINY, unbounded
 
 from envs.suite import SUITE
 from lpg.platform import for_platform
+from lpg.rows import inputs_to_rows
 from lpg.rule import RuleInputs
+from metatrain import inner_update
 from metatrain import window as window_module
 from metatrain.cohort import build_cohorts, make_cohort
 from metatrain.engine import Engine
-from metatrain.inner_update import lifetime_inputs, recompute, targets_of_all
+from metatrain.inner_update import evened, lifetime_inputs, recompute, targets_of_all
 from metatrain.lifetime import birth_with
 
 
@@ -44,6 +46,41 @@ def test_one_rule_call_equals_one_per_lifetime():
                 np.testing.assert_allclose(a, b[i], rtol=1e-5, atol=1e-6)
 
 
+class RewardsBack:
+    """A rule whose targets are the rewards that it read."""
+
+    init = heads = loss = print  # of no use here
+
+    def targets(self, rule_params, inputs):
+        self.read = inputs
+        return inputs.reward
+
+
+def test_on_accelerators_rows_are_made_even_and_nobody_sees_it(monkeypatch):
+    """To multiples, by some of the last ones; not where that would be much work."""
+    monkeypatch.setattr(inner_update, "EVEN", 10)
+    inputs = [random_inputs(jax.random.key(1), 50, 4), random_inputs(jax.random.key(2), 33, 6)]
+    read = {}
+    for platform in ("cpu", "gpu"):
+        rule = RewardsBack()
+        with for_platform(platform):
+            found = targets_of_all(rule, None, inputs)
+        for given, back in zip(inputs, found, strict=True):
+            np.testing.assert_array_equal(given.reward, back)
+        read[platform] = rule.read
+    assert [len(x.gamma) for x in read.values()] == [398, 400]
+    for plain, even in zip(*map(jax.tree.leaves, read.values()), strict=True):
+        plain, even = (np.moveaxis(x, min(1, x.ndim - 1), 0) for x in (plain, even))
+        np.testing.assert_array_equal(plain, even[:398])
+        np.testing.assert_array_equal(plain[-2:], even[398:])
+    with for_platform("gpu"):
+        few = [inputs_to_rows(random_inputs(jax.random.key(1), 5, 6))]
+        assert evened(few) is few and len(few[0].gamma) == 30
+        assert evened(few * 2)[-1] is few[0]
+        monkeypatch.setattr(inner_update, "EVEN", 16)
+        assert evened(few) is few  # 2 of 30
+
+
 def test_the_rule_never_sees_what_the_critic_says_beyond_a_time_limit():
     """Though the trajectory carries it, for the critic's own returns."""
     config = dataclasses.replace(TINY, envs=("sparse",), lifetimes=2, num_steps=60)
@@ -70,7 +107,7 @@ def test_the_rule_never_sees_what_the_critic_says_beyond_a_time_limit():
     cut = after.truncated & ~after.terminated
     assert cut.any()
     np.testing.assert_array_equal(after.final_value, jnp.where(cut, 2.0, 0.0))
-    inputs, _, _ = lifetime_inputs(cohort, one, one.agent, after)
+    inputs, _ = lifetime_inputs(cohort, one, one.agent, after)
     assert inputs.final_value is None
 
 
