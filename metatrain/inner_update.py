@@ -59,11 +59,10 @@ def updated_agents(
             rule, config, rule_params, list(inputs)
         )
         targets = [bounded(t, share) for t, share in zip(targets, shares, strict=True)]
+        taken = zip(cohorts, lifetimes, given, trajectories, targets, readings, strict=True)
         stepped = [
             jax.vmap(lambda *args, c=cohort: lifetime_step(rule, c, *args))(*args)
-            for cohort, *args in zip(
-                cohorts, lifetimes, given, trajectories, targets, readings, strict=True
-            )
+            for cohort, *args in taken
         ]
         earns = (x.earns for x in lifetimes)
         charged = map(partial(mean_penalties, rule, config), targets, unearned, earns)

@@ -11,11 +11,15 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "scripts" / "compile_for_gpu.py"
 # ms a meta-step at least, GB of temporaries; docs/performance.md, by the same script.
 FLOORS = {
-    "tabular": (["--preset", "tabular"], 80.6, 10.7),
+    "tabular": (["--preset", "tabular"], 75.3, 8.7),
     "rand_very_dense": (
-        ["--preset", "paper", "--envs", "rand_very_dense", "--lifetimes", "64"], 249.8, 10.1,
+        ["--preset", "paper", "--envs", "rand_very_dense", "--lifetimes", "64"], 234.9, 8.5,
     ),
-    "paper": (["--preset", "paper"], 479.2, 25.6),
+    "rand_dense, rand_long_horizon": (
+        ["--preset", "paper", "--envs", "rand_dense", "rand_long_horizon", "--lifetimes", "128"],
+        94.9, 4.9,
+    ),
+    "paper": (["--preset", "paper"], 443.1, 23.4),
 }  # fmt: skip
 
 
