@@ -40,8 +40,7 @@ def updated_agents(
 ) -> tuple[tuple[AgentState, ...], tuple[Penalties, ...]]:
     """theta_k -> theta_{k+1} of every lifetime, by one call of the rule.
 
-    Of an agent that is a table rows alone take part, read before and written after: what is
-    recomputed is recomputed from what it was given, and that would be the whole table.
+    Rows of tables are read before and written after: what is recomputed is given all it reads.
     """
 
     def update(
