@@ -76,6 +76,12 @@ def test_a_state_seen_twice_is_moved_by_both_sights_and_one_not_seen_by_none():
         expected[cell] -= 0.5 * np.asarray(weights[i]) * np.asarray(table[cell])
     np.testing.assert_allclose(step, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(step[2], table[2])
+    written = TABLE.write(table, cells, weights)
+    expected = np.asarray(table).copy()
+    np.add.at(expected, np.asarray(cells), np.asarray(weights))
+    np.testing.assert_allclose(written, expected, rtol=1e-6)
+    with pytest.raises(TypeError, match="no rows to write"):
+        NETWORK.write(network_params(), cells, weights)
 
 
 NO_NAMES = ["D(5", "D()", "C(16)", "d(5)", "D(5)-D(4)", " D(5)", "Table", ""]
