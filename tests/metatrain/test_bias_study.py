@@ -13,6 +13,7 @@ from rich.console import Console
 from lpg.runs import figures, signals, streams
 from metatrain.bias import __main__, accuracy, cli, kept, study
 from metatrain.bias.accuracy import Result, Setting, compared, summary
+from metatrain.bias.dilemma import Dilemma
 
 QUIET = Console(file=io.StringIO())
 
@@ -109,6 +110,12 @@ def test_a_signal_ends_it_between_two_cells(tmp_path, monkeypatch):
     settings = [Setting(trajectories=n) for n in (2, 4)]
     assert kept.compute(settings, tmp_path / "cells.jsonl", QUIET) is None
     assert measured == settings[:1] == list(kept.read(tmp_path / "cells.jsonl", Setting))
+    # Nor is another file begun, be it the last cell of its own that was under way.
+    received.clear()
+    monkeypatch.setattr(Dilemma, "measured", lambda _: pytest.fail("computed"))
+    chosen = {"figure5": settings[1:], "figure9": [Dilemma()]}
+    assert cli._computed(chosen, tmp_path) is None
+    assert measured == settings and not (tmp_path / "dilemma.jsonl").exists()
 
 
 @pytest.mark.parametrize("name", ["figure5", "figure8", "composition", "hessian", "mgrl"])
