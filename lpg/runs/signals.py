@@ -115,4 +115,6 @@ def leaving() -> Iterator[None]:
 
 
 def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+    # In one piece: the process may end at any moment, also between a sentence and its line's end.
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
