@@ -8,7 +8,7 @@ import optax
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
-from lpg.agent import AgentParams, Body, descent
+from lpg.agent import AgentParams, Body, VectorLoss, descent
 from lpg.heads import AgentOutputs
 from lpg.optimizers import SGD, apply_direction
 from lpg.rule import Hypers, Targets, UpdateRule
@@ -58,10 +58,7 @@ def row_steps(
 ) -> Array:
     """What a plain gradient step towards `targets` writes to the rows that a sparse agent read, as
     `agent_step` does; by itself it needs no more of the agent than these."""
-
-    def loss(vector: Array) -> Array:
-        return rule.loss(body.outputs_of(vector), trajectory, targets, hypers)
-
+    loss = _loss_of_vectors(rule, body, trajectory, targets, hypers)
     return descent(vector, loss, hypers.learning_rate)
 
 
@@ -84,10 +81,7 @@ def agent_step(
     gradient still flows through the targets because they are an argument of this function.
     """
     agent, observation = body.agent, trajectory.observation
-
-    def loss(vector: Array) -> Array:
-        return rule.loss(body.outputs_of(vector), trajectory, targets, hypers)
-
+    loss = _loss_of_vectors(rule, body, trajectory, targets, hypers)
     if reading is not None and reading.pullback is not None:
         (grads,) = reading.pullback(jax.grad(loss)(reading.vector))
     elif optimizer is SGD:
@@ -100,3 +94,9 @@ def agent_step(
     direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = apply_direction(state.params, direction, hypers.learning_rate)
     return AgentState(params=params, opt_state=opt_state)
+
+
+def _loss_of_vectors(
+    rule: UpdateRule, body: Body, trajectory: Trajectory, targets: Targets, hypers: Hypers
+) -> VectorLoss:
+    return lambda vector: rule.loss(body.outputs_of(vector), trajectory, targets, hypers)

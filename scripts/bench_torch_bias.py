@@ -25,7 +25,7 @@ import tyro
 from torch import Tensor
 
 from envs.tabular_mdp import sample_mdp
-from metatrain.bias.accuracy import Setting, measure
+from metatrain.bias.accuracy import Setting, cosine, measure
 from metatrain.bias.decomposition import meta_gradient
 from metatrain.bias.exact import exact_meta_gradient, maml
 
@@ -130,7 +130,7 @@ def accuracies(world: World, setting: Setting) -> dict[str, tuple[float, float]]
         estimate = partial(meta_gradient, meaning=maml, mdp=world.mdp, phi=start, **sizes)
         keys = jax.random.split(jax.random.key(1), 400)
         ours = jax.jit(jax.vmap(lambda k: estimate(k, condition=setting.condition)))(keys)
-        true = np.asarray(exact_meta_gradient(maml, world.mdp, start, 1, RATE))
+        true = exact_meta_gradient(maml, world.mdp, start, 1, RATE).ravel()
     found = {
         "loop": [torch_estimate(world, loop_surrogate, n) for _ in range(40)],
         "batched": [torch_estimate(world, batched_surrogate, n) for _ in range(400)],
@@ -138,7 +138,8 @@ def accuracies(world: World, setting: Setting) -> dict[str, tuple[float, float]]
     }
     told = {}
     for name, estimates in found.items():
-        each = [np.sum(x * true) / np.sqrt(np.sum(x * x) * np.sum(true**2)) for x in estimates]
+        with jax.enable_x64(True):
+            each = [float(cosine(np.ravel(x), true)) for x in estimates]
         error = np.std(each, ddof=1) / np.sqrt(len(each))
         told[name] = round(float(np.mean(each)), 3), round(float(error), 3)
     return told

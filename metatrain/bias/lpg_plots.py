@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from lpg.runs import figures
 from metatrain.bias.lpg_study import Cell
-from metatrain.bias.plots import plain
+from metatrain.bias.plots import logarithmic, plain
 from metatrain.bias.small_lives import SURROGATES
 
 LIFETIMES = "16"  # that a meta-gradient is the mean of, where their number is not what varies
@@ -73,8 +73,4 @@ def _label(axis: Axes, x: str, what: str) -> None:
     axis.set_xscale("log", base=2)
     plain(axis.xaxis)
     if what != "acc":
-        axis.set_yscale("log")
-        plain(axis.yaxis)
-        low, high = axis.get_ylim()
-        if high < 10 * low:
-            axis.yaxis.set_minor_formatter("{x:g}")
+        logarithmic(axis)

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from lpg.runs import figures
 from metatrain.bias.accuracy import Setting
@@ -95,10 +95,17 @@ def _draw_panel(
     if x == "inner_steps":
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if quantity in LOGARITHMIC and _all_positive(_value(cells[s], what) for s in settings):
-        axis.set_yscale("log")
-        plain(axis.yaxis)
-        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+        logarithmic(axis)
     figures.title(axis, title)
+
+
+def logarithmic(axis: Axes) -> None:
+    """Upwards, with numbers between powers where there is hardly one; after curves are drawn."""
+    axis.set_yscale("log")
+    plain(axis.yaxis)
+    low, high = axis.get_ylim()
+    if high < 10 * low:
+        axis.yaxis.set_minor_formatter("{x:g}")
 
 
 def plain(axis: Axis) -> None:
