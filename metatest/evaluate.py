@@ -71,7 +71,8 @@ def plan(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Plan:
     nearest. Raises ValueError where a life is shorter than one update.
     """
     settings = algorithm.training.settings(spec)
-    given = {name: getattr(budget, name) for name in TrainingSettings._fields}
+    free = [name for name in TrainingSettings._fields if name not in algorithm.training.kept]
+    given = {name: getattr(budget, name) for name in free}
     settings = settings._replace(**{name: x for name, x in given.items() if x is not None})
     steps = spec.lifetime_steps if budget.steps is None else budget.steps
     each = settings.num_envs * budget.num_steps * algorithm.learner.fresh

@@ -66,7 +66,7 @@ class LookaheadOptions:
             optimizer=adam,
             scheduled=True,
         )
-        return Training(settings, arms, lambda spec, n: adam(n), atari=atari)
+        return Training(settings, arms, lambda spec, n: adam(n), atari=atari, kept=("gamma",))
 
 
 def of_lookahead(name: str) -> tuple[Learner, Training, dict[str, Any]] | None:

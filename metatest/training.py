@@ -54,6 +54,7 @@ class Training:
     arms: Callable[[TaskSpec], list[Arm]] = every_arm
     optimizer: Callable[[TaskSpec, int], optax.GradientTransformation] = own_optimizer
     lag: int = 0  # updates by which acting parameters lag behind
+    kept: tuple[str, ...] = ()  # settings that the learner has of itself, whatever the budget
     atari: AtariTraining = PUBLISHED_ATARI
 
 

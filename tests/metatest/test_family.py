@@ -87,6 +87,18 @@ def test_options_that_there_are_not_are_refused(name, message):
         choose((name,), OPTIONS)
 
 
+@pytest.mark.parametrize(
+    ("name", "gamma"), [("impala[gamma=0.9]", 0.9), ("stac", 0.995), ("lvc_mgrl", 0.99)]
+)
+def test_a_discount_is_reported_as_it_is_lived_by(name, gamma):
+    """Not as the budget of all has it; `--gamma` comes to the family as its default."""
+    (algorithm,) = choose((name,), OPTIONS)
+    settings = plan(
+        algorithm, find_task("CartPole-v1"), replace(BUDGET, gamma=0.5, steps=9_999)
+    ).settings
+    assert settings.gamma == gamma == algorithm.learner.rule.reference.gamma
+
+
 def test_updates_are_counted_in_the_steps_that_they_take():
     cartpole = find_task("CartPole-v1")
     stac, impala = choose(("stac", "impala"), OPTIONS)
