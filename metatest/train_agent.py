@@ -194,15 +194,15 @@ def train(
         if saved is not None:
             saved.add(done, points[-1], lives, done == num_updates)
     on_end(lives)
-    curve = as_curve(points, _diverged(lives))
+    curve = as_curve(points, np.asarray(jax.vmap(diverged)(lives.learner)))
     if saved is not None:
         saved.finish(done, curve.diverged)
     return curve
 
 
-def _diverged(lives: Life) -> Bool[np.ndarray, "N"]:
-    norms = jax.vmap(optax.global_norm)(lives.learner.agent.params)
-    return ~np.isfinite(np.asarray(norms))
+def diverged(state: LearnerState) -> Bool[Array, ""]:
+    """Whether parameters are no longer finite, from which no agent comes back."""
+    return ~jnp.isfinite(optax.global_norm(state.agent.params))
 
 
 def _newborn(

@@ -10,6 +10,9 @@ from metatest.atari.games import Game
 from metatest.atari.options import AtariOptions
 from metatest.atari.train import AtariState, Interval, Programs
 from metatest.curve import Curve, by_name
+from metatest.train_agent import diverged
+
+_diverged = jax.jit(diverged)
 
 
 def log_line(
@@ -34,6 +37,7 @@ def log_line(
         "updates": interval.updates,
         "seconds": round(interval.seconds, 3),
         "frames_per_second": round(interval.updates * each / interval.seconds),
+        "diverged": bool(_diverged(state.learner)),
     }
     trace = jax.device_get(programs.learner.trace(state.learner))
     named = by_name({name: np.asarray(x)[None] for name, x in trace.items()})
@@ -56,9 +60,10 @@ def as_curve(lives: list[list[dict[str, Any]]]) -> Curve:
         name: np.array([[line["traces"][name] for line in life] for life in joined], float).T
         for name in lives[0][0].get("traces", ())
     }
-    finite = np.zeros(len(lives), bool)
+    # Lines of earlier versions do not say.
+    ended = np.array([life[-1].get("diverged", False) for life in lives])
     updates = np.array(common)
-    return Curve(updates, of_all("reward_per_step"), of_all("score"), finite, traces)
+    return Curve(updates, of_all("reward_per_step"), of_all("score"), ended, traces)
 
 
 def _joined(life: list[dict[str, Any]], updates: list[int]) -> list[dict[str, Any]]:

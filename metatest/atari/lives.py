@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from metatest.atari.lines import as_curve
 from metatest.atari.taking_up import SELECTION, AtariRun
 from metatest.curve import Curve
-from metatest.selection import choose
+from metatest.selection import choose, diverged
 from metatest.training import Arm
 
 
@@ -41,8 +41,15 @@ def trials(run: AtariRun) -> list[Life]:
 
 def chosen_arm(run: AtariRun) -> tuple[Arm, dict[str, Any]]:
     """By its trials, and what a `Result` says of the choice."""
-    who = f"{run.algorithm.name} on {run.game.name}"
-    return choose(_arms(run), lambda: curve(run, trials(run)), who)
+    return choose(_arms(run), lambda: curve(run, trials(run)), _who(run))
+
+
+def reported(run: AtariRun, lives: list[Life]) -> Curve:
+    """Of the last stage's lives; raises FloatingPointError where all of them diverged."""
+    ended = curve(run, lives)
+    if ended.diverged.all():
+        raise diverged(_who(run))
+    return ended
 
 
 def curve(run: AtariRun, lives: list[Life]) -> Curve:
@@ -55,6 +62,10 @@ def is_over(run: AtariRun, life: Life) -> bool:
     """Whether there is a checkpoint of its end, by name."""
     names = (path.name for path in (run.folder / life.name / "checkpoints").glob("*"))
     return any(name.isdigit() and int(name) >= life.num_updates for name in names)
+
+
+def _who(run: AtariRun) -> str:
+    return f"{run.algorithm.name} on {run.game.name}"
 
 
 def _arms(run: AtariRun) -> list[Arm]:

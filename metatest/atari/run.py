@@ -21,7 +21,7 @@ from metatest.atari.events import Events, OnProgress
 from metatest.atari.final_agents import film_first, save_all
 from metatest.atari.games import Game
 from metatest.atari.lines import log_line
-from metatest.atari.lives import Life, chosen_arm, curve, stages
+from metatest.atari.lives import Life, chosen_arm, reported, stages
 from metatest.atari.options import AtariOptions
 from metatest.atari.taking_up import AtariRun
 from metatest.atari.train import (
@@ -48,18 +48,19 @@ def evaluate_atari(
         save_agents: leave the agents as files.
 
     Raises ValueError where the folder holds a run of other options, EmulatorError where an emulator
-    hangs or dies, Stopped after a signal.
+    hangs or dies, FloatingPointError where all agents diverged, Stopped after a signal.
     """
     run.keep_options()
     programs, lives = programs_of(run), []
     for lives in stages(run):
         for life in lives:
             live(run, life, programs(life.num_updates), on_progress)
+    found = reported(run, lives)
     ended, (chosen, said) = programs(lives[0].num_updates), chosen_arm(run)
     film_first(ended, run)
     if save_agents:
         save_all(ended, run, chosen)
-    return _result(run, curve(run, lives), chosen, said)
+    return _result(run, found, chosen, said)
 
 
 def programs_of(run: AtariRun) -> Callable[[int], Programs]:

@@ -21,10 +21,10 @@ from metatest.algorithms import a2c
 from metatest.atari import run, sweep, video
 from metatest.atari.env import AtariEnv, AtariRollout, AtariSettings, Episode
 from metatest.atari.games import games
-from metatest.atari.lines import as_curve
+from metatest.atari.lines import as_curve, log_line
 from metatest.atari.options import AtariOptions
 from metatest.atari.taking_up import AtariRun
-from metatest.atari.train import AtariState, Player, Programs, hypers, play_and_learn
+from metatest.atari.train import AtariState, Interval, Player, Programs, hypers, play_and_learn
 from metatest.train_agent import Acting
 
 
@@ -209,6 +209,33 @@ def test_seeds_of_the_command_are_those_of_all_lives(tmp_path, monkeypatch):
     assert all(draws >= 0 for draws in drawn)  # emulators refuse others
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_agents_that_diverged_are_counted_and_all_of_them_refused(number, tmp_path, monkeypatch):
+    def planted(programs, game, options, arm, seed, num_updates, folder, *others):
+        line = {"update": 1, "score": 1.0, "reward_per_step": 0.0, "episodes": 1, "updates": 1}
+        folder.mkdir()
+        (folder / "metrics.jsonl").write_text(json.dumps(line | {"diverged": seed < number}))
+
+    monkeypatch.setattr(run, "run_agent", planted)
+    monkeypatch.setattr(run, "film_first", lambda programs, run: None)
+    asked = AtariRun(a2c(), games()["pong"], AtariOptions(), tmp_path)
+    if number < 3:
+        assert run.evaluate_atari(asked).diverged == number
+    else:
+        with pytest.raises(FloatingPointError, match="a2c on pong diverged with every arm"):
+            run.evaluate_atari(asked)
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
+def test_a_line_says_whether_parameters_are_finite(value):
+    state = state_at(4)
+    params = {"kernel": jnp.array([0.0, value]), "bias": jnp.zeros(1)}
+    state = state._replace(learner=LearnerState(AgentState(params, ()), ()))
+    game, made = games()["pong"], programs(FrozenRule(A2C(), ()))
+    line = log_line(game, AtariOptions(), 4, Interval(2, 1.0, 0.5, []), made, state)
+    assert line["diverged"] == (not np.isfinite(value))
+
+
 def lines(*parts):
     """Of (update, updates since the line before, games, their mean score, reward per step)."""
     names = ("update", "updates", "episodes", "score", "reward_per_step")
@@ -225,6 +252,7 @@ def test_lives_with_lines_at_different_updates_meet_where_all_have_one():
     np.testing.assert_array_equal(curve.reward_per_step, [[0.5, 0.0], [2.0, 2.0]])
     traced = [line | {"traces": {"lam": line["update"]}} for line in longer]
     assert as_curve([traced, [traced[-1]]]).traces["lam"].tolist() == [[9.0, 9.0]]
+    assert curve.diverged.tolist() == [False, False]  # lines that do not say
 
 
 def test_a_sweep_keeps_a_result_a_game_and_tells_how_far_it_is(tmp_path, monkeypatch):
