@@ -60,7 +60,8 @@ class Agent(Protocol):
         loss: VectorLoss,
         learning_rate: Float[Array, ""],
     ) -> AgentParams:
-        """One step of plain gradient descent on `loss` of the vectors on `observation`."""
+        """Of sparse agents alone, and what others refuse: one step of plain gradient descent on
+        `loss` of the vectors on `observation`."""
         ...
 
     def write(self, params: AgentParams, observation: Array, steps: Array) -> AgentParams:

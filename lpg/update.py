@@ -84,7 +84,7 @@ def agent_step(
     loss = _loss_of_vectors(rule, body, trajectory, targets, hypers)
     if reading is not None and reading.pullback is not None:
         (grads,) = reading.pullback(jax.grad(loss)(reading.vector))
-    elif optimizer is SGD:
+    elif agent.sparse and optimizer is SGD:
         params = agent.step_rows(state.params, observation, loss, hypers.learning_rate)
         return state._replace(params=params)
     else:

@@ -16,7 +16,6 @@ from lpg.agent import AgentParams, Condition, VectorLoss
 from lpg.agents.convolution import Conv3x3, DenseOnBoards, fixed_boards
 from lpg.agents.output_heads import blank_condition, output_heads
 from lpg.heads import Heads
-from lpg.optimizers import apply_direction
 from lpg.platform import platform
 from lpg.precision import Precision, is_narrow
 
@@ -79,9 +78,8 @@ class Network:
         loss: VectorLoss,
         learning_rate: Float[Array, ""],
     ) -> AgentParams:
-        """A step of all weights, since there are no rows to pick."""
-        grads = jax.grad(lambda theta: loss(self.apply(theta, observation)))(params)
-        return apply_direction(params, grads, learning_rate)
+        """Raises TypeError: a network has no rows to pick, and its steps are an optimiser's."""
+        raise TypeError("A network has no rows to step.")
 
     def write(self, params: AgentParams, observation: Array, steps: Array) -> AgentParams:
         """Raises TypeError: a network's vectors are not its parameters."""

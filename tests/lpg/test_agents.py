@@ -19,14 +19,15 @@ from lpg.update import AgentState, agent_step, read
 HEADS = Heads(logits=2, value=1)
 TABLE = TableAgent(HEADS, num_states=4)
 NETWORK = NetworkAgent(HEADS, (2, 3), (), (5, 4))
+TOLD = NetworkAgent(HEADS._replace(condition=2), (2, 3), (), (5, 4))
 
 
 def numbers(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def network_params():
-    shapes = jax.eval_shape(NETWORK.init, jax.random.key(0), jnp.int32(0))
+def network_params(agent=NETWORK):
+    shapes = jax.eval_shape(agent.init, jax.random.key(0), jnp.int32(0))
     rng = np.random.default_rng(1)
     return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), shapes)
 
@@ -106,11 +107,13 @@ def setting(agent):
     return trajectory, A2CTargets(numbers(3, 2, seed=5), numbers(3, 2, seed=6))
 
 
-@pytest.mark.parametrize("agent, optimizer", [(TABLE, SGD), (NETWORK, make_optimizer("adam"))])
+@pytest.mark.parametrize(
+    "agent, optimizer", [(TABLE, SGD), (NETWORK, make_optimizer("adam")), (TOLD, SGD)]
+)
 def test_a_step_from_what_was_read_is_the_step_that_reads_again(agent, optimizer):
     """Whether the way back is kept, as a network's is, or there are rows to go back to."""
-    body = Body(agent, jnp.array([True, True]))
-    params = numbers(4, 3) if agent is TABLE else network_params()
+    body = Body(agent, jnp.array([True, True]), numbers(2) if agent is TOLD else None)
+    params = numbers(4, 3) if agent is TABLE else network_params(agent)
     hypers = Hypers(jnp.float32(0.1), jnp.float32(0.5), jnp.float32(0.9))
     trajectory, targets = setting(agent)
 
