@@ -121,7 +121,7 @@ class TabularMDP(environment.Environment[TabularMDPState, TabularMDPParams]):
     ) -> tuple[Array, TabularMDPState, Array, Array, dict[str, Array]]:
         """`step_env` on a uniform already drawn."""
         reward = params.reward[state.state, action]
-        following = next_state(params.transition[state.state, action], draws)
+        following = drawn(running_sums(params.transition[state.state, action]), draws)
         state = TabularMDPState(time=state.time + 1, state=following)
         ended = jnp.zeros_like(following, bool)
         return self.observe(state), state, reward, ended, {"discount": jnp.ones_like(reward)}
@@ -171,18 +171,12 @@ class TabularMDP(environment.Environment[TabularMDPState, TabularMDPParams]):
         return spaces.Dict({"time": steps, "state": spaces.Discrete(self.num_states)})
 
 
-def next_state(probabilities: Float[Array, "S"], uniform: Float[Array, ""]) -> Array:
-    """i32: inverse-CDF sample; scaled by the sum, which rounding can leave below 1."""
-    cumulative = jnp.cumsum(probabilities)
-    return jnp.sum(cumulative <= uniform * cumulative[-1], dtype=jnp.int32)
-
-
 def running_sums(probability: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
     """f32, the last 1 whatever rounding did: what `drawn` takes."""
     total = jnp.cumsum(probability, axis=-1)
     return (total / total[..., -1:]).astype(jnp.float32)
 
 
-def drawn(sums: Float[Array, "b n"], uniform: Float[Array, "b"]) -> Int[Array, "b"]:
-    """i32: inverse-CDF samples."""
-    return jnp.sum(sums <= uniform[:, None], axis=-1, dtype=jnp.int32)
+def drawn(sums: Float[Array, "*b n"], uniform: Float[Array, "*b"]) -> Int[Array, "*b"]:
+    """Inverse-CDF samples."""
+    return jnp.sum(sums <= uniform[..., None], axis=-1, dtype=jnp.int32)
