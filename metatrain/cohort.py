@@ -115,7 +115,8 @@ def make_cohort(
     first_index: int = 0,
     reward_free_lives: int = 0,
 ) -> Cohort:
-    """A cohort of any gymnax environment with discrete actions.
+    """A cohort of any gymnax environment with discrete actions whose observations are one array, or
+    that `lpg.environment.adapted` has made such.
 
     Args:
         rows: per environment of the cohort, its name, agent, arms and lifetime.
