@@ -85,8 +85,6 @@ class Lookahead(OnlineLearner):
         *inner, outer = trajectories
         each = jax.tree.map(lambda *x: jnp.stack(x), *inner)
         told = body._replace(condition=self._told(self.rule.reference))
-        # On a CPU the gradients of XLA's own convolutions take 10 to 40 times as long in a loop.
-        unroll = self.num_updates if body.agent.convolutional else 1
 
         def outer_loss(raw: dict[str, Array]) -> tuple[Array, AgentState]:
             eta = self.metaparameters(raw)
@@ -95,7 +93,7 @@ class Lookahead(OnlineLearner):
                 agent = self.inner(body, optimizer, agent, trajectory, hypers, eta)
                 return agent, agent
 
-            last, after = jax.lax.scan(update, state.agent, each, unroll=unroll)
+            last, after = jax.lax.scan(update, state.agent, each)
             outputs = told.outputs(last.params, outer.observation)
             fixed = jax.lax.stop_gradient(outputs)
             inputs = off_policy_inputs(fixed, outer, hypers.gamma)

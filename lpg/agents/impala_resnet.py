@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, UInt8
 from lpg.agent import Condition
 from lpg.agents.nature_network import ScreenAgent
 from lpg.agents.output_heads import output_heads
+from lpg.agents.screens import Conv
 from lpg.heads import Heads
 
 CHANNELS = (16, 32, 32)
@@ -22,7 +23,7 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         y = x
         for _ in range(2):
-            y = nn.Conv(self.channels, (3, 3))(nn.relu(y))
+            y = Conv(self.channels, (3, 3))(nn.relu(y))
         return x + y
 
 
@@ -38,7 +39,7 @@ class ResNetTorso(nn.Module):
     ) -> Float[Array, "n out"]:
         x = jnp.moveaxis(screen, 1, -1).astype(jnp.float32) / 255.0
         for channels in CHANNELS:
-            x = nn.Conv(channels, (3, 3))(x)
+            x = Conv(channels, (3, 3))(x)
             x = nn.max_pool(x, (3, 3), (2, 2), padding="SAME")
             for _ in range(2):
                 x = ResidualBlock(channels)(x)

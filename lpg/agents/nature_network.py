@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, UInt8
 from lpg.agent import AgentParams, Condition
 from lpg.agents.network import Network
 from lpg.agents.output_heads import blank_condition, output_heads
+from lpg.agents.screens import Conv
 from lpg.heads import Heads
 
 SCREEN = (4, 84, 84)  # four grey frames, newest last
@@ -26,7 +27,7 @@ class AtariTorso(nn.Module):
     ) -> Float[Array, "n out"]:
         x = jnp.moveaxis(screen, 1, -1).astype(jnp.float32) / 255.0
         for features, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-            conv = nn.Conv(features, (kernel, kernel), (stride, stride), padding="VALID")
+            conv = Conv(features, (kernel, kernel), (stride, stride), padding="VALID")
             x = nn.relu(conv(x))
         x = nn.relu(nn.Dense(512)(x.reshape((x.shape[0], -1))))
         return output_heads(x, self.heads, condition)

@@ -1,6 +1,5 @@
 """MGRL that looks several updates ahead: its name, and its lives under both harnesses."""
 
-import re
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +14,7 @@ from lpg.lookahead import Lookahead
 from lpg.rule import Hypers
 from metatest.algorithms import AlgorithmOptions, choose
 from metatest.atari.env import AtariEnv, AtariRollout
-from metatest.atari.train import _learn, as_trajectory, make_programs, play_and_learn
+from metatest.atari.train import _learn, make_programs, play_and_learn
 from metatest.atari.train import newborn as newborn_on_atari
 from metatest.evaluate import Budget, make_task, plan
 from metatest.lookahead import of_lookahead
@@ -127,38 +126,6 @@ def test_a_life_is_lived():
         task = make_task(algorithm, spec, BUDGET)
         curve = train(task, jax.random.key(0), np.full(1, 3e-2), np.zeros(1), 0.99, 2, num_points=2)
         assert len(curve.traces) == traced and not curve.diverged.any()
-
-
-def in_loops(module):
-    """What is done within loops, as text: their bodies and the functions that these call."""
-    functions = {op.name.value: str(op) for op in module.body}
-
-    def loops(op):
-        for inner in (x for region in op.regions for block in region for x in block):
-            if inner.operation.name == "stablehlo.while":
-                yield str(inner)
-            else:
-                yield from loops(inner.operation)
-
-    found, texts = set(), list(loops(module.operation))
-    for text in texts:
-        called = set(re.findall(r"call @(\w+)", text)) - found
-        found |= called
-        texts += [functions[name] for name in called]
-    return "".join(texts)
-
-
-def test_no_convolution_of_screens_is_in_a_loop():
-    """On a CPU a window would take nine times as long there."""
-    (algorithm,) = choose(("lvc_mgrl[num_updates=2]",), AlgorithmOptions())
-    programs = make_programs(algorithm.learner, 4, algorithm.training.atari)
-    given = Hypers(*(jnp.float32(x) for x in (7e-4, 0.0, 0.99)))
-    state = jax.eval_shape(partial(newborn_on_atari, programs, 0, given))
-    trajectory = as_trajectory(Screens().rollout(lambda x: (np.zeros(2, int), np.zeros(2)), 2))
-    module = programs.learn.lower(state, [trajectory] * 3).compiler_ir()
-    assert str(module).count("stablehlo.convolution") > 20
-    looped = in_loops(module)
-    assert "stablehlo.multiply" in looped and "stablehlo.convolution" not in looped
 
 
 class Screens(AtariEnv):
