@@ -95,7 +95,8 @@ class OnlineLearner:
         raw = {}
         for name in self.rule.live:
             start, upper = (getattr(x, name) for x in (self.rule.initial, self.rule.upper))
-            raw[name] = jax.scipy.special.logit(jnp.asarray(start) / upper)
+            # Of a type of its own: one weak at birth would have whoever learns compiled twice.
+            raw[name] = jax.scipy.special.logit(jnp.asarray(start, jnp.result_type(float)) / upper)
         return LearnerState(agent, TuningState(raw, self.meta_optimizer.init(raw)))
 
     def metaparameters(self, raw: dict[str, Array]) -> RuleParams:

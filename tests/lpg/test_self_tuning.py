@@ -102,6 +102,18 @@ class Told(SelfTuning):
         return super()._told(eta) if eta is self.rule.reference else self.fixed
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_one_program_is_for_newborns_and_all_others(name):
+    """Types are what an update leaves, weakness included: whoever compiles `learn` does so once."""
+    learner = SelfTuning(RULES[name])
+    state, body, optimizer = newborn(learner, PLAIN), body_of(learner), PLAIN
+    learn = partial(learner.learn, body, optimizer)
+    after = jax.eval_shape(learn, state, (trajectory(), trajectory(1)), hypers())
+    for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+        assert (x.shape, x.dtype, x.weak_type) == (y.shape, y.dtype, y.weak_type)
+        assert not x.weak_type
+
+
 @pytest.mark.parametrize("lag", [0, 1])
 def test_alpha_has_no_gradient_on_data_of_ones_own(lag):
     learner = tuner(STAC(start=0.8), pairs="same", lag=lag)
