@@ -71,7 +71,9 @@ def plan(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Plan:
     nearest. Raises ValueError where a life is shorter than one update.
     """
     settings = algorithm.training.settings(spec)
-    free = [name for name in TrainingSettings._fields if name not in algorithm.training.kept]
+    free = [
+        name for name in TrainingSettings._fields if name not in algorithm.training.own_settings
+    ]
     given = {name: getattr(budget, name) for name in free}
     settings = settings._replace(**{name: x for name, x in given.items() if x is not None})
     steps = spec.lifetime_steps if budget.steps is None else budget.steps

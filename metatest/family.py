@@ -221,7 +221,7 @@ def training(learner: Learner, options: TuningOptions) -> Training:
         rmsprop,
         scheduled=not options.constant_rate,
     )
-    return Training(settings, arms, lambda spec, n: rmsprop(n), options.lag, ("gamma",), atari)
+    return Training(settings, arms, lambda spec, n: rmsprop(n), options.lag, atari, ("gamma",))
 
 
 def _with(options: TuningOptions, kind: str, name: str, text: str) -> TuningOptions:

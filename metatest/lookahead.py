@@ -66,7 +66,9 @@ class LookaheadOptions:
             optimizer=adam,
             scheduled=True,
         )
-        return Training(settings, arms, lambda spec, n: adam(n), atari=atari, kept=("gamma",))
+        return Training(
+            settings, arms, lambda spec, n: adam(n), atari=atari, own_settings=("gamma",)
+        )
 
 
 def of_lookahead(name: str) -> tuple[Learner, Training, dict[str, Any]] | None:

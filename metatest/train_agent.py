@@ -194,13 +194,13 @@ def train(
         if saved is not None:
             saved.add(done, points[-1], lives, done == num_updates)
     on_end(lives)
-    curve = as_curve(points, np.asarray(jax.vmap(diverged)(lives.learner)))
+    curve = as_curve(points, np.asarray(jax.vmap(has_diverged)(lives.learner)))
     if saved is not None:
         saved.finish(done, curve.diverged)
     return curve
 
 
-def diverged(state: LearnerState) -> Bool[Array, ""]:
+def has_diverged(state: LearnerState) -> Bool[Array, ""]:
     """Whether parameters are no longer finite, from which no agent comes back."""
     return ~jnp.isfinite(optax.global_norm(state.agent.params))
 

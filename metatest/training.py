@@ -54,8 +54,8 @@ class Training:
     arms: Callable[[TaskSpec], list[Arm]] = every_arm
     optimizer: Callable[[TaskSpec, int], optax.GradientTransformation] = own_optimizer
     lag: int = 0  # updates by which acting parameters lag behind
-    kept: tuple[str, ...] = ()  # settings that the learner has of itself, whatever the budget
     atari: AtariTraining = PUBLISHED_ATARI
+    own_settings: tuple[str, ...] = ()  # that the learner has of itself, whatever the budget
 
 
 META_TRAINED = Training(lambda spec: META_TRAINING)  # learned rules, at home in that

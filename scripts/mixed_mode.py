@@ -24,7 +24,7 @@ from hlo_program import parse
 from jax.sharding import SingleDeviceSharding
 
 from lpg.agents import banded
-from lpg.agents.convolution import _channels_last, _reversed
+from lpg.agents.convolution import _channels_last, turned
 from lpg.agents.network import NetworkAgent
 from lpg.heads import Heads
 from lpg.platform import for_platform
@@ -129,7 +129,7 @@ def back_through_boards(theta: Any, made: list[Any], seen: list[Any], bar: Any) 
         by_bias = bar.sum((0, 1, 2), dtype=jnp.float32)
         gradient[f"conv{i}"] = {"kernel": by_kernel, "bias": by_bias}
         if i:
-            bar = banded.convolve(_reversed(made[i]), None, bar)
+            bar = banded.convolve(turned(made[i]), None, bar)
     return gradient
 
 

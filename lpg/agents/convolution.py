@@ -25,6 +25,8 @@ from jaxtyping import Array, Float
 from lpg.agents import banded
 from lpg.platform import platform
 
+FORM = ("NHWC", "HWIO", "NHWC")  # of boards and kernels, the one that CPUs are fast at
+
 
 @jax.custom_vjp
 def convolve(
@@ -50,12 +52,12 @@ def convolve_and_add(
 
 def _convolve_backward(saved: tuple[Array, Array], y_bar: Array) -> tuple[Array, Array]:
     kernel, x = saved
-    return correlate(x, y_bar), convolve(_reversed(kernel), y_bar)
+    return correlate(x, y_bar), convolve(turned(kernel), y_bar)
 
 
 def _correlate_backward(saved: tuple[Array, Array], kernel_bar: Array) -> tuple[Array, Array]:
     x, y = saved
-    return convolve(_reversed(kernel_bar), y), convolve(kernel_bar, x)
+    return convolve(turned(kernel_bar), y), convolve(kernel_bar, x)
 
 
 def _convolve_and_add_backward(
@@ -159,7 +161,8 @@ def _channels_last(kernel: Float[Array, "chw f"], board: tuple[int, ...]) -> Flo
     return jnp.moveaxis(planes, 0, 2).reshape(kernel.shape)
 
 
-def _reversed(kernel: Float[Array, "3 3 c f"]) -> Float[Array, "3 3 f c"]:
+def turned(kernel: Float[Array, "kh kw c f"]) -> Float[Array, "kh kw f c"]:
+    """By half a turn, from outputs to inputs."""
     return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
@@ -169,8 +172,7 @@ def _one_at_a_time_on_cpu(function: Callable[..., Array]) -> Callable[..., Array
 
 def _convolve(kernel: Array, x: Array) -> Array:
     if platform() == "cpu":
-        dims = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=FORM)
     return banded.convolve(kernel, None, x)
 
 
@@ -178,7 +180,7 @@ def _correlate(x: Array, y: Array) -> Array:
     if platform() != "cpu":
         return banded.correlate(x, y)
     if x.shape[-1] > y.shape[-1]:  # the views are nine times their array: rather the smaller's
-        return _reversed(_correlate(y, x))
+        return turned(_correlate(y, x))
     y_rows = y.reshape((-1, y.shape[-1]))
     return (_views(x).T @ y_rows).reshape((3, 3, x.shape[-1], y.shape[-1]))
 

@@ -16,9 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from lpg.agents.convolution import FORM, turned
 from lpg.platform import platform
-
-FORM = ("NHWC", "HWIO", "NHWC")
 
 
 class Window(NamedTuple):
@@ -66,9 +65,8 @@ def spread(
         (k - 1 - before, board + before - (cells - 1) * stride - 1)
         for k, (before, _), stride, board, cells in sizes
     ]
-    turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     return lax.conv_general_dilated(
-        y, turned, (1, 1), padding, lhs_dilation=window.strides, dimension_numbers=FORM
+        y, turned(kernel), (1, 1), padding, lhs_dilation=window.strides, dimension_numbers=FORM
     )
 
 

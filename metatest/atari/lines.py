@@ -10,9 +10,9 @@ from metatest.atari.games import Game
 from metatest.atari.options import AtariOptions
 from metatest.atari.train import AtariState, Interval, Programs
 from metatest.curve import Curve, by_name
-from metatest.train_agent import diverged
+from metatest.train_agent import has_diverged
 
-_diverged = jax.jit(diverged)
+_has_diverged = jax.jit(has_diverged)
 
 
 def log_line(
@@ -37,7 +37,7 @@ def log_line(
         "updates": interval.updates,
         "seconds": round(interval.seconds, 3),
         "frames_per_second": round(interval.updates * each / interval.seconds),
-        "diverged": bool(_diverged(state.learner)),
+        "diverged": bool(_has_diverged(state.learner)),
     }
     trace = jax.device_get(programs.learner.trace(state.learner))
     named = by_name({name: np.asarray(x)[None] for name, x in trace.items()})
