@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test bench clean
+.PHONY: setup demo test test-all bench clean
 
 setup: .venv/.installed
 
@@ -24,6 +24,10 @@ test: setup
 	$(BIN)/pyright
 	$(BIN)/python scripts/style_figures.py
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
+# The slow ones too: whole commands, two processes, jobs on Atari, published sizes; half an hour or more.
+test-all: setup
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not gpu'
 
 bench: setup
 	$(BIN)/python scripts/bench_metatrain.py --sizes 15 30 60

@@ -88,6 +88,7 @@ def test_shell_blocks_are_shell():
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_python_blocks_run_one_after_the_other():
     names = {}
     for language, text in BLOCKS:

@@ -46,6 +46,7 @@ def differ(a, b):
     return any(not np.array_equal(x, y) for x, y in pairs)
 
 
+@pytest.mark.slow
 def test_forward_alone_lives_the_same_window(start):
     whole = after_one_meta_step(Engine, start)
     forward = after_one_meta_step(script.ForwardOnly, start)
@@ -55,6 +56,7 @@ def test_forward_alone_lives_the_same_window(start):
     assert differ(forward.rule_params, whole.rule_params)
 
 
+@pytest.mark.slow
 def test_rollouts_alone_act_but_do_not_learn(start):
     after = after_one_meta_step(script.RolloutsOnly, start)
     pairs = list(not_reborn(start, after))
@@ -65,6 +67,7 @@ def test_rollouts_alone_act_but_do_not_learn(start):
     assert any(differ(before.critic, now.critic) for before, now in pairs)
 
 
+@pytest.mark.slow
 def test_without_a_window_nothing_but_age_changes(start):
     after = after_one_meta_step(script.NoWindow, start)
     for before, now in not_reborn(start, after):

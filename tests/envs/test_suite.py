@@ -150,7 +150,15 @@ def _play(env, params, num_actions):
     return rollout(jax.random.key(6), env, params, policy, state, 120)[1:]
 
 
-@pytest.mark.parametrize("names", [c for c in COHORTS if len(c) > 1])
+@pytest.mark.parametrize(
+    "names",
+    [
+        COHORTS[0],
+        pytest.param(COHORTS[1], marks=pytest.mark.slow),
+        COHORTS[2],
+        COHORTS[4],
+    ],
+)
 def test_a_padded_cohort_under_vmap_equals_each_environment_alone(names):
     env, stacked = stack(names)
     alone = [make(name, *([18] if name in GRIDS else []), seed=7) for name in names]

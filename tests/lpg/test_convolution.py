@@ -152,6 +152,7 @@ def meta_gradient(agent, params):
     return jax.jit(jax.grad(after))(target)
 
 
+@pytest.mark.slow
 def test_narrow_boards_keep_a_meta_gradients_direction():
     """bfloat16 rounds by 2^-9: a cosine of .9999 is an angle of .8 degrees."""
     wide, narrow = agent_of("float32"), agent_of("bfloat16")

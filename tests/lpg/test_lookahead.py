@@ -114,6 +114,7 @@ def test_the_meta_gradient_is_that_of_central_differences_by_hand():
         np.testing.assert_allclose(got[name], slope, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_lvc_is_felt_from_the_second_update_on():
     for num_updates in (1, 2):
         plain, lvc = (
@@ -124,6 +125,7 @@ def test_lvc_is_felt_from_the_second_update_on():
         assert max(gaps) < 1e-12 if num_updates == 1 else min(gaps) > 1e-7
 
 
+@pytest.mark.slow
 def test_windows_leave_the_first_update_or_all():
     """Parameters and moments; and rollouts are made by what `ahead` says."""
     discard, keep = (lookahead(window=x) for x in ("discard", "keep"))

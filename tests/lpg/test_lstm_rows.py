@@ -128,6 +128,7 @@ def test_a_rematerialised_forward_pass_runs_once(monkeypatch):
     assert (loops(keep), loops(jax.checkpoint_policies.nothing_saveable)) == (2, 3)
 
 
+@pytest.mark.slow
 def test_gradient_of_a_gradient_passes_through():
     """A reverse pass over the hand-written one; a forward pass over either JAX refuses."""
     with jax.enable_x64(True):

@@ -100,7 +100,10 @@ def turned(rule, monkeypatch):
     return jax.tree.map(np.asarray, found)
 
 
-@pytest.mark.parametrize("name", RULES)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("lpg", "stacx")]
+
+
+@pytest.mark.parametrize("name", ["lpg_eq7", "mgrl", *SLOW])
 def test_updates_are_the_same_and_their_derivatives_part_at_the_second(name, monkeypatch):
     thetas, slopes = turned(RULES[name], monkeypatch)
     sizes = np.abs(slopes).max(axis=(0, 2))

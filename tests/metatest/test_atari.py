@@ -169,6 +169,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_nothing_lost_or_counted_twice(programs, tmp_path):
     def kill(updates, line):
         if line and line["update"] == 6:  # logged, but the checkpoint is of update 4

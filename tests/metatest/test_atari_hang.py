@@ -165,6 +165,7 @@ class Twentyseven(Emulator):
         return screen, reward.astype(np.float32), *ends, info
 
 
+@pytest.mark.slow
 def test_the_other_games_are_played_and_the_command_takes_the_run_up(
     tmp_path, monkeypatch, capsys, plant
 ):

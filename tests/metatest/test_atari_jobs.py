@@ -38,6 +38,7 @@ def lines(folder):
     return [{k: x for k, x in line.items() if "second" not in k} for line in written]
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_how_many_are_lived_at_a_time(tmp_path, monkeypatch):
     """Two seeds in this process and in two of their own, whose leaves are the same bits."""
     sizes = {"num-steps": 5, "frames": 80, "seeds": 2, "log-every": 1, "checkpoint-every": 4}
@@ -81,6 +82,7 @@ def play(tmp_path, console=None, number=2):
     )
 
 
+@pytest.mark.slow
 def test_what_fails_takes_nothing_with_it_and_what_is_over_is_not_begun_again(
     tmp_path, monkeypatch, capsys
 ):

@@ -165,6 +165,7 @@ def test_an_agent_that_is_told_its_metaparameters_acts_by_them():
     assert not np.allclose(now, other.policy(task)(observation))
 
 
+@pytest.mark.slow
 def test_following_pairs_read_each_trajectory_twice():
     task, lives = one_life("stac[pairs=following]")
     assert len(lives.kept) == 1

@@ -94,7 +94,8 @@ class Watched(Lookahead):
 seen = []
 
 
-@pytest.mark.parametrize("window", ["discard", pytest.param("reuse", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("window", ["discard", "reuse"])
 def test_each_rollout_is_made_by_the_update_before_it(window):
     algorithm = named(f"lvc_mgrl[{SMALL},window={window}]")
     spec = replace(find_task("CartPole-v1"), agent="D(4)")

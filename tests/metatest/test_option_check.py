@@ -108,7 +108,7 @@ def own(learner):
     return type(learner.rule), {**fields, "rule": vars(learner.rule)}
 
 
-@pytest.mark.parametrize("path", WHERE)
+@pytest.mark.parametrize("path", ["envs", pytest.param("atari", marks=pytest.mark.slow)])
 def test_every_option_is_taken_or_refused_by_name(path, asked, tmp_path, monkeypatch, capsys):
     rule = rule_file(tmp_path / "rule.safetensors")
     base = ["--rule", rule, *WHERE[path], "--baselines", "a2c", *MEMBERS]

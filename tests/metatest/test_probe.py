@@ -229,6 +229,7 @@ def test_protocol_refuses_nonsense(change):
 # The commands ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_writes_figures_and_pictures(tmp_path, probed, monkeypatch, capsys):
     path = tmp_path / "rule.safetensors"
     save_rule(path, probed.rule_params, RULE.architecture(), {})

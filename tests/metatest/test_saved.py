@@ -45,6 +45,7 @@ def whole(task):
     return live(task)
 
 
+@pytest.mark.slow
 def test_stopped_by_a_signal_and_taken_up_it_is_the_same_life(task, whole, tmp_path):
     stop, done = [], []
     with pytest.raises(Stopped):

@@ -76,6 +76,7 @@ def test_the_return_is_what_acting_for_long_earns(life):
     assert expected_return(life, life.theta) == pytest.approx(earned, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_exact_meta_gradient_is_that_of_central_differences(life, eta):
     """And it is score's by all trajectories, but no other's; values are the same for all."""
     keys = jax.random.split(jax.random.key(0), 3)
@@ -102,6 +103,7 @@ def test_the_exact_meta_gradient_is_that_of_central_differences(life, eta):
         assert gap < 1e-11 if name == "score" else gap > 1e-3
 
 
+@pytest.mark.slow
 def test_many_rollouts_come_to_all_trajectories(life, eta):
     """One update by 20,000: within five standard errors of the expected one, in every element of
     theta; a false alarm in 10^5."""

@@ -129,6 +129,7 @@ def test_each_figure_is_drawn(tmp_path, name):
     assert {x.suffix for x in tmp_path.iterdir()} == {".png", ".pdf"}
 
 
+@pytest.mark.slow
 def test_figure_9_and_the_reference_are_shown(tmp_path):
     grids = study.grids(quick=True)
     cells = dict.fromkeys(grids["reference"], dict.fromkeys(("acc", "std_sum"), 0.123))
@@ -176,6 +177,7 @@ def test_an_unknown_figure_is_refused(tmp_path, capsys):
     assert "Unknown figure 'figure4'; known are figure5" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_computes_in_64_bits_and_leaves_others_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "enable_compilation_cache", lambda: None)
     monkeypatch.setitem(accuracy.QUICKLY, "xla_backend_optimization_level", 0)

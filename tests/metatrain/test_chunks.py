@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from tiny import TINY
+from tiny import SHARED
 
 from metatrain import memory
 from metatrain.devices import chunks
@@ -21,21 +21,19 @@ from metatrain.memory import (
     needed_bytes,
 )
 
-CONFIG = dataclasses.replace(TINY, envs=("short", "distractor"), lifetimes=12)
-
 
 def engine(num_chunks):
-    return Engine(CONFIG.rule, CONFIG, devices=jax.devices()[:1], num_chunks=num_chunks)
+    return Engine(SHARED.rule, SHARED, devices=jax.devices()[:1], num_chunks=num_chunks)
 
 
 @pytest.fixture(scope="module")
-def engines():
-    return {n: engine(n) for n in (1, 3)}
+def engines(shardy):
+    return {n: engine(n) for n in (1, 4)}
 
 
 def test_chunks_give_the_same_lives_and_gradient(engines):
     states = {n: e.run(e.init(jax.random.key(5)), 2) for n, e in engines.items()}
-    (whole, metrics), (chunked, chunk_metrics) = states[1], states[3]
+    (whole, metrics), (chunked, chunk_metrics) = states[1], states[4]
     for a, b in zip(whole.lifetimes, chunked.lifetimes, strict=True):
         np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)
         np.testing.assert_array_equal(a.trajectory.reward, b.trajectory.reward)
@@ -52,7 +50,7 @@ def test_chunks_give_the_same_lives_and_gradient(engines):
 
 
 def test_chunks_need_less_memory(engines):
-    assert needed_bytes(engines[3]) < 0.8 * needed_bytes(engines[1])
+    assert needed_bytes(engines[4]) < 0.8 * needed_bytes(engines[1])
 
 
 @pytest.fixture
@@ -60,7 +58,7 @@ def sizes(engines, monkeypatch):
     """What the programs need; engines are made of these two, and memory is plenty."""
     made = lambda rule, config, num_chunks=1: engines[num_chunks]  # noqa: E731
     monkeypatch.setattr(memory, "Engine", made)
-    monkeypatch.setattr(memory, "possible_chunks", lambda cohorts, devices: [1, 3])
+    monkeypatch.setattr(memory, "possible_chunks", lambda cohorts, devices: [1, 4])
     monkeypatch.setattr(memory, "free_bytes", lambda engine: None)
     return {n: needed_bytes(e) for n, e in engines.items()}
 
@@ -72,12 +70,12 @@ def has(monkeypatch, available):
 def test_the_compiler_decides_the_number_of_chunks(sizes, monkeypatch):
     """Where the trace foretold too little."""
     monkeypatch.setattr(memory, "foretold_bytes", lambda engine: 0)
-    for available, expected in [(sizes[1], 1), (sizes[1] - 1, 3), (sizes[3], 3), (None, 1)]:
+    for available, expected in [(sizes[1], 1), (sizes[1] - 1, 4), (sizes[4], 4), (None, 1)]:
         has(monkeypatch, available)
-        assert fitting_engine(CONFIG.rule, CONFIG).num_chunks == expected
-    has(monkeypatch, sizes[3] - 1)
+        assert fitting_engine(SHARED.rule, SHARED).num_chunks == expected
+    has(monkeypatch, sizes[4] - 1)
     with pytest.raises(MemoryTooSmallError, match="--lifetimes-per-chunk"):
-        fitting_engine(CONFIG.rule, CONFIG)
+        fitting_engine(SHARED.rule, SHARED)
 
 
 def test_what_the_trace_foretells_is_about_what_is_needed(engines, sizes):
@@ -94,17 +92,17 @@ def test_one_compilation_decides_where_the_trace_foretold_it(engines, sizes, mon
 
     monkeypatch.setattr(memory, "needed_bytes", needed)
     has(monkeypatch, int(0.9 * sizes[1]))
-    assert fitting_engine(CONFIG.rule, CONFIG).num_chunks == 3
-    assert set(asked) == {3}
+    assert fitting_engine(SHARED.rule, SHARED).num_chunks == 4
+    assert set(asked) == {4}
     asked.clear()
-    has(monkeypatch, sizes[3] // 3)
+    has(monkeypatch, sizes[4] // 3)
     with pytest.raises(MemoryTooSmallError, match="device that has"):
-        fitting_engine(CONFIG.rule, CONFIG)
+        fitting_engine(SHARED.rule, SHARED)
     assert asked == []
 
 
 def test_the_chunks_asked_for_are_all_there_is(engines, sizes, monkeypatch):
-    config = dataclasses.replace(CONFIG, lifetimes_per_chunk=12)
+    config = dataclasses.replace(SHARED, lifetimes_per_chunk=24)
     asked = Engine(config.rule, config, devices=jax.devices()[:1])
     monkeypatch.setattr(memory, "Engine", lambda rule, config: asked)
     monkeypatch.setattr(memory, "needed_bytes", lambda engine: sizes[1])
@@ -119,10 +117,10 @@ def test_memory_that_others_have_taken_is_not_counted_on(engines, sizes, monkeyp
     monkeypatch.setattr(memory, "needed_bytes", lambda engine: pytest.fail("it was compiled"))
     monkeypatch.setattr(memory, "free_bytes", lambda engine: foretold_bytes(engine) - 1)
     with pytest.raises(MemoryTooSmallError, match=r"GB are free; end other programs, or give"):
-        fitting_engine(CONFIG.rule, CONFIG)
+        fitting_engine(SHARED.rule, SHARED)
     monkeypatch.setattr(memory, "free_bytes", foretold_bytes)
     monkeypatch.setattr(memory, "needed_bytes", lambda engine: sizes[engine.num_chunks])
-    assert fitting_engine(CONFIG.rule, CONFIG).num_chunks == 1
+    assert fitting_engine(SHARED.rule, SHARED).num_chunks == 1
 
 
 def test_a_containers_limit_is_what_a_cpu_has(engines, tmp_path, monkeypatch):
@@ -136,21 +134,22 @@ def test_a_containers_limit_is_what_a_cpu_has(engines, tmp_path, monkeypatch):
 
 
 def test_cpus_take_tables_as_their_caches_like(engines, monkeypatch):
-    tables, networks = ((c,) for c in engines[1].cohorts)  # 6 lifetimes of 4 environments
-    for rows, expected in [(24, 1), (23, 2), (12, 2), (8, 3), (1, 6)]:
+    tables, networks = ((c,) for c in engines[1].cohorts)  # 16 lifetimes of 4 environments
+    for rows, expected in [(64, 1), (63, 2), (32, 2), (16, 4), (1, 16)]:
         monkeypatch.setattr(chunks, "CPU_ROWS", rows)
-        assert choose_chunks(CONFIG, tables, 1, "cpu") == expected
-    assert choose_chunks(CONFIG, networks, 1, "cpu") == 1
-    assert choose_chunks(CONFIG, tables, 1, "gpu") == 1
+        assert choose_chunks(SHARED, tables, 1, "cpu") == expected
+    assert choose_chunks(SHARED, networks, 1, "cpu") == 1
+    assert choose_chunks(SHARED, tables, 1, "gpu") == 1
 
 
 def test_the_chunks_asked_for(engines):
-    cohorts = engines[1].cohorts  # of 6 lifetimes each
-    assert possible_chunks(cohorts, 1) == [1, 2, 3, 6] and possible_chunks(cohorts, 2) == [1, 3]
-    for wanted, expected in [(None, 1), (99, 1), (12, 1), (11, 2), (6, 2), (5, 3), (2, 6)]:
-        config = dataclasses.replace(CONFIG, lifetimes_per_chunk=wanted)
+    cohorts = engines[1].cohorts  # of 16 lifetimes and of 8
+    assert possible_chunks(cohorts, 1) == [1, 2, 4, 8]
+    assert possible_chunks(cohorts, 2) == [1, 2, 4]
+    for wanted, expected in [(None, 1), (99, 1), (24, 1), (23, 2), (12, 2), (11, 4), (3, 8)]:
+        config = dataclasses.replace(SHARED, lifetimes_per_chunk=wanted)
         assert choose_chunks(config, cohorts, 1, "cpu") == expected
-    with pytest.raises(UnevenLifetimesError, match="can be here is 2"):
-        choose_chunks(dataclasses.replace(CONFIG, lifetimes_per_chunk=1), cohorts, 1, "cpu")
+    with pytest.raises(UnevenLifetimesError, match="can be here is 3"):
+        choose_chunks(dataclasses.replace(SHARED, lifetimes_per_chunk=1), cohorts, 1, "cpu")
     with pytest.raises(ValueError, match="at least 1"):
-        dataclasses.replace(CONFIG, lifetimes_per_chunk=0)
+        dataclasses.replace(SHARED, lifetimes_per_chunk=0)

@@ -1,24 +1,20 @@
 """Eight virtual devices against one, and restoring onto another number of them."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import TINY
+from tiny import SHARED
 
 from lpg.runs.checkpoint import Checkpoints
 from metatrain.devices.mesh import UnevenLifetimesError, compiler_options, even_devices, make_mesh
 from metatrain.engine import Engine
 
-# A cohort of two environments and one of one.
-CONFIG = dataclasses.replace(TINY, envs=("short", "short_noisy", "distractor"), lifetimes=24)
-
 
 def engine(num_devices):
-    return Engine(CONFIG.rule, CONFIG, devices=jax.devices()[:num_devices])
+    return Engine(SHARED.rule, SHARED, devices=jax.devices()[:num_devices])
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import TINY
+from tiny import SHARED, TINY
 
 from lpg.files.storage import load_rule
 from lpg.runs.checkpoint import CheckpointError, Checkpoints
@@ -19,8 +19,6 @@ from metatrain.metrics import as_record
 from metatrain.records.run_directory import RunDirectory, RunDirectoryError
 from metatrain.train import RunOptions, train
 from metatrain.validation import Validation
-
-CONFIG = dataclasses.replace(TINY, envs=("sparse", "short"))
 
 
 def leaves(state):
@@ -38,8 +36,8 @@ def assert_same(a, b):
 
 
 @pytest.fixture(scope="module")
-def engine():
-    return Engine(CONFIG.rule, CONFIG)
+def engine(shardy):
+    return Engine(SHARED.rule, SHARED)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +98,7 @@ def test_agents_and_critics_move_and_chunks_do_not_matter(engine, key):
 def test_lives_end_are_scored_and_start_again(engine, key):
     """lifetime_scale makes lives of 8 to 30 windows; 40 windows see ends."""
     state, metrics = engine.run(engine.init(key), 40)
-    record = as_record(metrics, state.bandits, engine.names, CONFIG, 40)
+    record = as_record(metrics, state.bandits, engine.names, SHARED, 40)
     short = record["environments"]["short"]
     assert short["lives_ended"] >= 2 and short["final_return"] is not None
     counts = [int(b.count.sum()) for b in state.bandits]
@@ -113,18 +111,18 @@ def test_lives_end_are_scored_and_start_again(engine, key):
 
 
 def test_newborns_draw_from_a_stream_of_their_own(engine, key):
-    """Gamma and beta_0 of every birth of 40 meta-steps, by the words of its own key."""
+    """Gamma and beta_0 of whoever earns and is born in 40 meta-steps, by the words of its key."""
     state, births = engine.init(key), []
     for meta_step in range(40):
         state, _ = engine.run(state, 1)
         for cohort, lifetimes in zip(engine.cohorts, state.lifetimes, strict=True):
-            for slot in np.flatnonzero(np.asarray(lifetimes.age) == 0):
+            for slot in np.flatnonzero(np.asarray((lifetimes.age == 0) & lifetimes.earns)):
                 words = jax.random.fold_in(state.key, REBIRTH)
                 words = jax.random.fold_in(words, cohort.first_index + int(slot))
                 keys = jax.random.split(jax.random.fold_in(words, meta_step), 9)
                 drawn = [
-                    jax.random.choice(keys[2], jnp.array(CONFIG.gammas)),
-                    jax.random.choice(keys[7], jnp.array(CONFIG.policy_entropy_costs)),
+                    jax.random.choice(keys[2], jnp.array(SHARED.gammas)),
+                    jax.random.choice(keys[7], jnp.array(SHARED.policy_entropy_costs)),
                 ]
                 found = lifetimes.hypers.gamma[slot], lifetimes.policy_entropy_cost[slot]
                 np.testing.assert_allclose(found, drawn)
@@ -140,21 +138,21 @@ def test_moments_of_the_advantage_are_carried_from_window_to_window(engine, key)
         same = np.asarray(lifetimes.age) == age + 3
         assert same.any()
         weight = np.asarray(lifetimes.advantage_stats.weight)[same]
-        np.testing.assert_allclose(weight, 1 - CONFIG.advantage_decay**3, rtol=1e-5)
+        np.testing.assert_allclose(weight, 1 - SHARED.advantage_decay**3, rtol=1e-5)
 
 
 def test_record_is_plain_json_with_the_promised_names(engine, key):
     state, metrics = engine.run(engine.init(key), 2)
-    record = json.loads(json.dumps(as_record(metrics, state.bandits, engine.names, CONFIG, 2)))
+    record = json.loads(json.dumps(as_record(metrics, state.bandits, engine.names, SHARED, 2)))
     assert record["meta_step"] == 2
-    assert record["interactions"] == 2 * 8 * 4 * 5 * 2
-    assert set(record["return"]) == set(CONFIG.envs)
+    assert record["interactions"] == 2 * 24 * 4 * 5 * 2
+    assert set(record["return"]) == set(SHARED.envs)
     for values in record["environments"].values():
         assert abs(sum(values["bandit"]) - 1) < 1e-4
 
 
 def test_non_finite_meta_gradients_change_nothing_and_are_counted():
-    optimizer = meta_optimizer(CONFIG)
+    optimizer = meta_optimizer(SHARED)
     params = {"w": jnp.ones(3)}
     state = optimizer.init(params)
     updates, state = optimizer.update({"w": jnp.array([1.0, jnp.nan, 0.0])}, state, params)
@@ -201,17 +199,17 @@ def test_resumed_run_equals_uninterrupted_one(engine, tmp_path, monkeypatch):
 
     Both validate twice, by programs that are compiled once.
     """
-    validation = Validation(CONFIG.rule, CONFIG, engine.cohorts)
+    validation = Validation(SHARED.rule, SHARED, engine.cohorts)
     monkeypatch.setattr("metatrain.train.fitting_engine", lambda rule, config: engine)
     monkeypatch.setattr("metatrain.train.Validation", lambda *args: validation)
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    options = {"log_every": 2, "checkpoint_every": 4}
-    assert train(CONFIG, RunOptions(whole, **options)) == 8
+    assert train(SHARED, RunOptions(whole, log_every=2, checkpoint_every=8)) == 8
     monkeypatch.setattr("metatrain.records.records.draw_all", lambda *args: None)  # as the first
-    train(dataclasses.replace(CONFIG, meta_steps=4), RunOptions(halves, **options))
+    options = {"log_every": 2, "checkpoint_every": 4}
+    train(dataclasses.replace(SHARED, meta_steps=4), RunOptions(halves, **options))
     with (halves / "metrics.jsonl").open("a") as log:
         log.write('{"meta_step": 6, "bogus": 1}\n{"meta_st')
-    assert train(CONFIG, RunOptions(halves, **options)) == 8
+    assert train(SHARED, RunOptions(halves, **options)) == 8
     for name in ("rule.safetensors", "rule_last.safetensors"):
         assert (whole / name).read_bytes() == (halves / name).read_bytes()
     assert_exported_what_validated_best(whole)

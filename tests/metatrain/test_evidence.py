@@ -1,6 +1,7 @@
 """The penalty on pi_hat where nothing was earned: what its rows hold, and whom it pushes."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -30,17 +31,19 @@ def test_they_change_no_other_row_and_carry_no_gradient_to_agents():
     eta = TINY.rule.init(jax.random.key(1))
     inputs = random_inputs(jax.random.key(2), 3, 4)
     config = replace(TINY, unearned_cost=0.5, unearned_rows=2)
-    alone, none = targets_with_and_without_evidence(
-        TINY.rule, replace(config, unearned_cost=0.0), eta, [inputs]
-    )
+
+    @partial(jax.jit, static_argnums=0)
+    def targets(config, inputs):
+        return targets_with_and_without_evidence(TINY.rule, config, eta, [inputs])
+
+    alone, none = targets(replace(config, unearned_cost=0.0), inputs)
     assert none == [None]
-    both, (blank,) = targets_with_and_without_evidence(TINY.rule, config, eta, [inputs])
+    both, (blank,) = targets(config, inputs)
     np.testing.assert_allclose(both[0].pi_hat, alone[0].pi_hat, rtol=1e-5, atol=1e-6)
     assert blank.pi_hat.shape == (3, 4, 2)
 
     def penalty(action_prob):
-        given = inputs._replace(action_prob=action_prob)
-        _, (blank,) = targets_with_and_without_evidence(TINY.rule, config, eta, [given])
+        _, (blank,) = targets(config, inputs._replace(action_prob=action_prob))
         return jnp.sum(blank.pi_hat**2)
 
     assert float(penalty(inputs.action_prob)) > 0

@@ -21,9 +21,9 @@ def sharing(*envs):
     [
         pytest.param(PRESETS["paper"], "tpu", marks=pytest.mark.slow),
         pytest.param(PRESETS["paper"], "cuda", marks=pytest.mark.slow),
-        (sharing("dense", "rand_dense", "distractor"), "cuda"),
+        (sharing("dense"), "cuda"),
     ],
-    ids=["paper-tpu", "paper-cuda", "three-cuda"],
+    ids=["paper-tpu", "paper-cuda", "tables-cuda"],
 )
 def test_published_sizes_lower(config, platform):
     """With the layout and the precision that the rule has there."""

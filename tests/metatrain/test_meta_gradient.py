@@ -133,7 +133,13 @@ def differenced(num_updates, directions, step, rule):
 
 @pytest.mark.parametrize(
     ("rule", "num_updates"),
-    [(RULE, 1), (RULE, 2), (RULE, 5), (VALUE_RULE, 1), (VALUE_RULE, 2)],
+    [
+        pytest.param(RULE, 1, marks=pytest.mark.slow),
+        (RULE, 2),
+        pytest.param(RULE, 5, marks=pytest.mark.slow),
+        pytest.param(VALUE_RULE, 1, marks=pytest.mark.slow),
+        (VALUE_RULE, 2),
+    ],
     ids=lambda x: x if isinstance(x, int) else x.kind,
 )
 def test_matches_central_differences(rule, num_updates):
@@ -204,6 +210,7 @@ def y_hat_norms(jacobian):
     return np.array([optax.global_norm(unravel(jnp.asarray(row))["y_hat"]) for row in jacobian])
 
 
+@pytest.mark.slow
 def test_y_hat_head_learns_from_the_return_from_the_second_update_on():
     """y must have changed before a later call of the rule can profit from it (tables).
 
@@ -225,6 +232,7 @@ def test_cutting_the_y_inputs_would_silence_the_y_hat_head():
     assert (np.linalg.norm(cut.return_gradients, axis=1) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_value_inputs_carry_gradient_from_the_second_update_on():
     """A table's pi_hat reaches its V through nothing but data; its V reaches the next pi_hat.
 

@@ -137,6 +137,7 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_rule_of_ones_own_is_discovered_in_ones_own_world(tmp_path):
     """And comes back from its file to the bit, for metatest and as a start."""
     run_dir = tmp_path / "run"

@@ -46,6 +46,7 @@ def random_keys(cohort):
     return jax.random.split(jax.random.key(cohort.first_index), cohort.num_lifetimes)
 
 
+@pytest.mark.slow
 def test_within_three_degrees_of_float32():
     single, half = meta_gradients()
     cosine = single @ half / np.linalg.norm(single) / np.linalg.norm(half)

@@ -80,6 +80,7 @@ def lines(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_meta_train_as_one_does(runs):
     config = config_of()
     like = jax.eval_shape(Engine(config.rule, config).init, jax.random.key(0))
@@ -95,6 +96,7 @@ def test_two_processes_meta_train_as_one_does(runs):
         np.testing.assert_allclose(x, rules[1][name], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_its_log_is_whole_and_written_once(runs):
     one, both = lines(runs / "one"), lines(runs / "two")
     assert [x["meta_step"] for x in both] == [3, 6, 9]
@@ -108,6 +110,7 @@ def test_its_log_is_whole_and_written_once(runs):
         )
 
 
+@pytest.mark.slow
 def test_a_refused_run_directory_ends_both(runs):
     (runs / "two" / "config.json").write_text("{")
     codes = []

@@ -189,6 +189,7 @@ def test_a_cpu_recomputes_where_agents_have_convolutions():
         assert recomputed("long") and recomputed("rand_small")
 
 
+@pytest.mark.slow
 def test_layout_of_lifetimes_does_not_matter():
     """A lifetime's draws come from its global index, not from its place in a cohort."""
     config = dataclasses.replace(TINY, envs=("distractor",), lifetimes=4)

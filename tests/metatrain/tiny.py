@@ -1,5 +1,7 @@
 """One small engine that the engine's tests share."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 
 from metatrain.config import CENTRED, MetaTrainConfig
@@ -19,6 +21,10 @@ TINY = MetaTrainConfig(
     meta_learning_rate=1e-2,
     rule=CENTRED(hidden_size=8, prediction_size=5, embedding_size=4),
 )
+
+# What programs of whole meta-steps are compiled for: those who ask for the same devices and chunks
+# get the same one. A cohort of two environments and one of one.
+SHARED = replace(TINY, envs=("short", "short_noisy", "distractor"), lifetimes=24)
 
 
 def unbounded(config, keys):
