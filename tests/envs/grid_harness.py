@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from numpy_models import GRIDS
 from scipy import stats
 
@@ -15,6 +16,11 @@ from envs.suite import stack
 BATCH = 20_000
 SIGMAS = 4.5  # two-sided false-alarm rate 6.8e-6 a comparison
 P_VALUE = 1e-6  # false-alarm rate of one chi-square test
+FEW = ("dense", "longer_horizon", "rand_dense", "rand_small")
+# The others are the same code with other numbers, which every cell of them is tested for elsewhere.
+MOSTLY_SLOW = [
+    name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in GRIDS
+]
 
 
 class Harness(NamedTuple):

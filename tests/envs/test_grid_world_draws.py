@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from grid_harness import (
     BATCH,
+    MOSTLY_SLOW,
     assert_frequency,
     assert_uniform,
     harness,
@@ -46,7 +47,7 @@ def test_termination_and_respawn_frequencies(name):
             assert_frequency(back.sum(), back.size, p_respawn, f"{name} {i} comes back")
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", MOSTLY_SLOW)
 def test_draws_of_one_step_are_independent_of_each_other(name):
     """With every probability 1/2, all 2^n patterns of (ended, objects back) are equally likely."""
     count = len(GRIDS[name].objects)
@@ -92,7 +93,7 @@ def test_respawned_objects_land_uniformly_on_cells_free_of_agent_objects_and_wal
         assert (after.object_cell[:, 0] == staying).all()
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", MOSTLY_SLOW)
 def test_reset_draws_the_start_and_in_random_worlds_the_objects(name):
     grid, h = GRIDS[name], harness(name)
     count, free = len(grid.objects), grid.free_cells()

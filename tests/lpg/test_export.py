@@ -71,7 +71,9 @@ def own_targets(rule, params, arrays):
     return [np.asarray(getattr(targets, name)) for name in rule.results]
 
 
-@pytest.fixture(scope="module", params=["lpg-tabular", "lpg_v"])
+@pytest.fixture(
+    scope="module", params=["lpg-tabular", pytest.param("lpg_v", marks=pytest.mark.slow)]
+)
 def rule_file(request, tmp_path_factory):
     """The shipped rule by its name, and a random LPG-V."""
     if request.param == "lpg-tabular":

@@ -208,6 +208,7 @@ def test_metatrain_says_why_dice_is_none():
     assert chosen == replace(CENTRED(hidden_size=32), surrogate="score")
 
 
+@pytest.mark.slow
 def test_score_alone_has_the_derivative_of_the_expected_update():
     """Over all 8 trajectories of three steps of a deterministic MDP: an LPG's update of a table,
     predictions included, as theta moves both it and the odds of trajectories."""

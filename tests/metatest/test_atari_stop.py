@@ -24,6 +24,7 @@ def test_a_signal_saves_and_stops(programs, tmp_path):
     assert [line["update"] for line in lines] == [2, 4, 6, 8, 10]
 
 
+@pytest.mark.slow
 def test_a_signal_is_heard_at_the_next_update_however_far_the_next_line_is(
     programs, tmp_path, monkeypatch
 ):

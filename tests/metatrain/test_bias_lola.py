@@ -99,7 +99,8 @@ def test_with_no_inner_step_players_are_independent(monkeypatch):
     monkeypatch.setattr(lola, "INNER_RATE", 0.0)
     own, other, value = draw(0, 5), draw(1, 5), draw(2, 5)
     for plan in (EXACT, Plan(3, 3, 4)):
-        found = meta_gradient(plan, jax.random.key(0), own, other, None, value, value)
+        gradient = jax.jit(partial(meta_gradient, plan))
+        found = gradient(jax.random.key(0), own, other, None, value, value)
         returned = exact_return
         if found.games is not None:
             returned = partial(estimated_return, games=found.games, value=value)

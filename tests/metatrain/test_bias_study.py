@@ -118,7 +118,10 @@ def test_a_signal_ends_it_between_two_cells(tmp_path, monkeypatch):
     assert measured == settings and not (tmp_path / "dilemma.jsonl").exists()
 
 
-@pytest.mark.parametrize("name", ["figure5", "figure8", "composition", "hessian", "mgrl"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("figure8", "composition")]
+
+
+@pytest.mark.parametrize("name", ["figure5", "hessian", "mgrl", *SLOW])
 def test_each_figure_is_drawn(tmp_path, name):
     settings = study.grids(quick=True)[name]
     if name == "figure5":
