@@ -155,7 +155,7 @@ def _play(env, params, num_actions):
     [
         COHORTS[0],
         pytest.param(COHORTS[1], marks=pytest.mark.slow),
-        COHORTS[2],
+        pytest.param(COHORTS[2], marks=pytest.mark.slow),
         COHORTS[4],
     ],
 )

@@ -28,10 +28,11 @@ from metatest.train_agent import train
 BUDGET = Budget(seeds=2, steps=40, num_envs=2, num_steps=5)
 TUNING = TuningOptions(num_envs=2, pairs="same", meta_learning_rate=0.5)
 # A network that is told its metaparameters, and a table in a chain of its own.
-CASES = [("mgrl", "CartPole-v1", "D(4)"), ("a2c", "short", "table")]
+TOLD = pytest.param(("mgrl", "CartPole-v1", "D(4)"), marks=pytest.mark.slow, id="mgrl")
+CASES = [TOLD, pytest.param(("a2c", "short", "table"), id="a2c")]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case[0])
+@pytest.fixture(scope="module", params=CASES)
 def lived(request, tmp_path_factory):
     """A run directory, the algorithm, the task and its lives, of which the last has the most."""
     name, env, network = request.param

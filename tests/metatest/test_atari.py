@@ -189,6 +189,7 @@ def test_a_killed_run_goes_on_with_nothing_lost_or_counted_twice(programs, tmp_p
     assert run(programs, tmp_path, 10) == lines  # finished: nothing is played
 
 
+@pytest.mark.slow
 def test_a_game_with_arms_seeds_and_video(tmp_path):
     options = replace(TINY, prediction_costs=(0.5, 1.0), selection_frames=4 * 40)
     game = games()["breakout"]

@@ -1,9 +1,8 @@
-"""Lifetimes in chunks: the same lives and the same gradient, and how many chunks are taken."""
+"""How many chunks lifetimes are taken in, by memory and by what was asked for."""
 
 import dataclasses
 
 import jax
-import numpy as np
 import pytest
 from tiny import SHARED
 
@@ -16,10 +15,10 @@ from metatrain.memory import (
     MemoryTooSmallError,
     available_bytes,
     fitting_engine,
-    foretold_bytes,
     free_bytes,
-    needed_bytes,
 )
+
+FORETOLD = {1: 1000, 4: 400}  # by the trace of an engine with so many chunks
 
 
 def engine(num_chunks):
@@ -27,40 +26,21 @@ def engine(num_chunks):
 
 
 @pytest.fixture(scope="module")
-def engines(shardy):
+def engines():
     return {n: engine(n) for n in (1, 4)}
-
-
-def test_chunks_give_the_same_lives_and_gradient(engines):
-    states = {n: e.run(e.init(jax.random.key(5)), 2) for n, e in engines.items()}
-    (whole, metrics), (chunked, chunk_metrics) = states[1], states[4]
-    for a, b in zip(whole.lifetimes, chunked.lifetimes, strict=True):
-        np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)
-        np.testing.assert_array_equal(a.trajectory.reward, b.trajectory.reward)
-    # The first meta-gradient decides the second window, so both are compared. Newborn lifetimes'
-    # advantages are divided by small deviations, which makes rounding up to 5e-5 of a gradient.
-    np.testing.assert_allclose(metrics.gradient_norm, chunk_metrics.gradient_norm, rtol=1e-4)
-    for a, b in zip(
-        jax.tree.leaves(whole.meta_opt_state.inner_state[1][0].mu),
-        jax.tree.leaves(chunked.meta_opt_state.inner_state[1][0].mu),
-        strict=True,
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)  # rounding, in another order
-        assert np.abs(a).max() > 1e-5
-
-
-def test_chunks_need_less_memory(engines):
-    assert needed_bytes(engines[4]) < 0.8 * needed_bytes(engines[1])
 
 
 @pytest.fixture
 def sizes(engines, monkeypatch):
-    """What the programs need; engines are made of these two, and memory is plenty."""
+    """Bytes that programs are said to need; engines are made of these two, memory is plenty."""
+    needed = {n: foretold + 100 for n, foretold in FORETOLD.items()}
+    monkeypatch.setattr(memory, "foretold_bytes", lambda engine: FORETOLD[engine.num_chunks])
     made = lambda rule, config, num_chunks=1: engines[num_chunks]  # noqa: E731
     monkeypatch.setattr(memory, "Engine", made)
     monkeypatch.setattr(memory, "possible_chunks", lambda cohorts, devices: [1, 4])
     monkeypatch.setattr(memory, "free_bytes", lambda engine: None)
-    return {n: needed_bytes(e) for n, e in engines.items()}
+    monkeypatch.setattr(memory, "needed_bytes", lambda engine: needed[engine.num_chunks])
+    return needed
 
 
 def has(monkeypatch, available):
@@ -76,11 +56,6 @@ def test_the_compiler_decides_the_number_of_chunks(sizes, monkeypatch):
     has(monkeypatch, sizes[4] - 1)
     with pytest.raises(MemoryTooSmallError, match="--lifetimes-per-chunk"):
         fitting_engine(SHARED.rule, SHARED)
-
-
-def test_what_the_trace_foretells_is_about_what_is_needed(engines, sizes):
-    for n, engine in engines.items():
-        assert 0.6 < foretold_bytes(engine) / sizes[n] < 1.5
 
 
 def test_one_compilation_decides_where_the_trace_foretold_it(engines, sizes, monkeypatch):
@@ -115,10 +90,10 @@ def test_memory_that_others_have_taken_is_not_counted_on(engines, sizes, monkeyp
     """Before anything is compiled, and no more chunks are taken: a run keeps their number."""
     has(monkeypatch, 2 * sizes[1])
     monkeypatch.setattr(memory, "needed_bytes", lambda engine: pytest.fail("it was compiled"))
-    monkeypatch.setattr(memory, "free_bytes", lambda engine: foretold_bytes(engine) - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda engine: FORETOLD[engine.num_chunks] - 1)
     with pytest.raises(MemoryTooSmallError, match=r"GB are free; end other programs, or give"):
         fitting_engine(SHARED.rule, SHARED)
-    monkeypatch.setattr(memory, "free_bytes", foretold_bytes)
+    monkeypatch.setattr(memory, "free_bytes", lambda engine: FORETOLD[engine.num_chunks])
     monkeypatch.setattr(memory, "needed_bytes", lambda engine: sizes[engine.num_chunks])
     assert fitting_engine(SHARED.rule, SHARED).num_chunks == 1
 

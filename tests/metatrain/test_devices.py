@@ -1,4 +1,4 @@
-"""Eight virtual devices against one, and restoring onto another number of them."""
+"""Eight virtual devices, or four chunks, against one; restoring onto another number of them."""
 
 from types import SimpleNamespace
 
@@ -11,10 +11,11 @@ from tiny import SHARED
 from lpg.runs.checkpoint import Checkpoints
 from metatrain.devices.mesh import UnevenLifetimesError, compiler_options, even_devices, make_mesh
 from metatrain.engine import Engine
+from metatrain.memory import foretold_bytes, needed_bytes
 
 
-def engine(num_devices):
-    return Engine(SHARED.rule, SHARED, devices=jax.devices()[:num_devices])
+def engine(num_devices, num_chunks=1):
+    return Engine(SHARED.rule, SHARED, None, jax.devices()[:num_devices], num_chunks)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,33 @@ def test_a_cpus_code_is_optimised_less_unless_the_user_says_how_much(monkeypatch
     assert compiler_options("gpu") == {}
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=3")
     assert compiler_options("cpu") == {}
+
+
+@pytest.fixture(scope="module")
+def chunked(engines):
+    return engine(1, num_chunks=4)
+
+
+def test_chunks_give_the_same_lives_and_gradient(engines, chunked):
+    (whole, metrics), (parts, parts_metrics) = (
+        e.run(e.init(jax.random.key(5)), 2) for e in (engines[1], chunked)
+    )
+    for a, b in zip(whole.lifetimes, parts.lifetimes, strict=True):
+        np.testing.assert_array_equal(a.trajectory.action, b.trajectory.action)
+        np.testing.assert_array_equal(a.trajectory.reward, b.trajectory.reward)
+    # The first meta-gradient decides the second window, so both are compared. Newborn lifetimes'
+    # advantages are divided by small deviations, which makes rounding up to 5e-5 of a gradient.
+    np.testing.assert_allclose(metrics.gradient_norm, parts_metrics.gradient_norm, rtol=1e-4)
+    for a, b in zip(
+        jax.tree.leaves(whole.meta_opt_state.inner_state[1][0].mu),
+        jax.tree.leaves(parts.meta_opt_state.inner_state[1][0].mu),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)  # rounding, in another order
+        assert np.abs(a).max() > 1e-5
+
+
+def test_chunks_need_less_memory_and_the_trace_foretells_about_how_much(engines, chunked):
+    assert needed_bytes(chunked) < 0.8 * needed_bytes(engines[1])
+    for each in (engines[1], chunked):
+        assert 0.6 < foretold_bytes(each) / needed_bytes(each) < 1.5

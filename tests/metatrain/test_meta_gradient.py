@@ -192,6 +192,7 @@ def loss_alone(cohort, lifetime, eta, num_updates):
     return outer_loss(outputs, trajectory, advantage, means, costs).total
 
 
+@pytest.mark.slow
 def test_window_equals_lifetimes_one_by_one():
     cohorts, lifetimes = planted(2, make_optimizer("adam"))
     eta, unravel = eta_and_unravel()

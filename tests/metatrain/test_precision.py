@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import pytest
 from jax.flatten_util import ravel_pytree
 from tiny import TINY, unbounded
 
