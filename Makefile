@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all bench clean
+.PHONY: setup demo test types tests test-all bench clean
 
 setup: .venv/.installed
 
@@ -21,8 +21,13 @@ demo: setup
 test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
 	$(BIN)/python scripts/style_figures.py
+	$(MAKE) --jobs=2 types tests
+
+types: setup
+	$(BIN)/pyright
+
+tests: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 # The slow ones too: whole commands, two processes, jobs on Atari, published sizes; half an hour or more.
