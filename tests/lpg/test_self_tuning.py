@@ -272,7 +272,7 @@ class ByRatio(STAC):
         return plain + jnp.sum(weight * (log_prob - ratio))
 
 
-@pytest.mark.parametrize("rule", [STAC(start=0.8), mgrl()])
+@pytest.mark.parametrize("rule", [pytest.param(STAC(start=0.8), marks=pytest.mark.slow), mgrl()])
 def test_one_step_sees_the_policys_first_derivative_alone(rule):
     """eta reaches the policy through constants, so pi's second derivatives have no say."""
     other = ByRatio(**vars(rule))

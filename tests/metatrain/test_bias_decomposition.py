@@ -52,6 +52,7 @@ def found(problem, num_updates, **setting):
     return np.asarray(estimate(jax.random.key(4), phi=phi, condition=condition).meta_gradient)
 
 
+@pytest.mark.slow
 def test_all_exact_is_what_automatic_differentiation_gives():
     mdp, estimate = program("maml", 2)
     phi = first_phi("maml", mdp) + 0.1

@@ -110,6 +110,7 @@ def test_with_no_inner_step_players_are_independent(monkeypatch):
         np.testing.assert_allclose(found.outer_exact, jax.grad(exact_return)(own, other))
 
 
+@pytest.mark.slow
 def test_an_opponents_step_has_its_value_from_one_role_and_its_derivative_from_the_other():
     own, other, value = draw(0, 5), draw(1, 5), draw(2, 5)
 

@@ -161,6 +161,7 @@ def test_the_study_is_what_was_asked():
     assert len(cells_of(quick=True)) < len(cells) / 3
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_and_draws(tmp_path, monkeypatch):
     measured = []
 

@@ -224,6 +224,7 @@ def test_y_hat_head_learns_from_the_return_from_the_second_update_on():
         assert (y_hat_norms(differentiated(num_updates).return_gradients) > 1e-6).all()
 
 
+@pytest.mark.slow
 def test_cutting_the_y_inputs_would_silence_the_y_hat_head():
     rule = CutPredictions(8, 5, 4)
     cut = differentiated(2, rule)

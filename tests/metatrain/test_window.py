@@ -111,6 +111,7 @@ def test_the_rule_never_sees_what_the_critic_says_beyond_a_time_limit():
     assert inputs.final_value is None
 
 
+@pytest.mark.slow
 def test_a_window_of_two_updates_is_two_windows_of_one():
     """theta and the environments after K windows of length 1 equal those of one of length K."""
     config = dataclasses.replace(TINY, envs=("short",), lifetimes=2)
