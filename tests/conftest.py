@@ -39,8 +39,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def pytest_collection_modifyitems(items):
     """Those that compile most come first, so that no core is idle at the end. Of these test_engine
     is last: test_devices has compiled its program by then."""
-    items.sort(key=lambda item: "test_engine.py" in item.nodeid)
-    items.sort(key=lambda item: "tests/metatrain" not in item.nodeid)
+    items.sort(key=lambda x: ("tests/metatrain" not in x.nodeid, "test_engine.py" in x.nodeid))
 
 
 def pytest_collection_finish():

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from numpy_models import GRIDS
 from scipy import stats
+from some_slow import some_slow
 
 from envs.grid_world import GridWorldState
 from envs.suite import stack
@@ -16,11 +16,9 @@ from envs.suite import stack
 BATCH = 20_000
 SIGMAS = 4.5  # two-sided false-alarm rate 6.8e-6 a comparison
 P_VALUE = 1e-6  # false-alarm rate of one chi-square test
-FEW = ("dense", "longer_horizon", "rand_dense", "rand_small")
+FEW = {"dense", "longer_horizon", "rand_dense", "rand_small"}
 # The others are the same code with other numbers, which every cell of them is tested for elsewhere.
-MOSTLY_SLOW = [
-    name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in GRIDS
-]
+MOSTLY_SLOW = some_slow(GRIDS, set(GRIDS) - FEW)
 
 
 class Harness(NamedTuple):

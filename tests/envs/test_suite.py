@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some_slow import some_slow
 
 from envs.render import render
 from envs.suite import SUITE, cohorts, make, normalised_return, row_of, stack
@@ -150,15 +151,7 @@ def _play(env, params, num_actions):
     return rollout(jax.random.key(6), env, params, policy, state, 120)[1:]
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        COHORTS[0],
-        pytest.param(COHORTS[1], marks=pytest.mark.slow),
-        pytest.param(COHORTS[2], marks=pytest.mark.slow),
-        COHORTS[4],
-    ],
-)
+@pytest.mark.parametrize("names", some_slow([c for c in COHORTS if len(c) > 1], COHORTS[1:3]))
 def test_a_padded_cohort_under_vmap_equals_each_environment_alone(names):
     env, stacked = stack(names)
     alone = [make(name, *([18] if name in GRIDS else []), seed=7) for name in names]

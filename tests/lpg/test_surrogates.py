@@ -12,6 +12,7 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 from online import body_of, hypers, newborn, trajectory
+from some_slow import some_slow
 
 from lpg.agent import Body
 from lpg.agents.table import TableAgent
@@ -100,10 +101,7 @@ def turned(rule, monkeypatch):
     return jax.tree.map(np.asarray, found)
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("lpg", "stacx")]
-
-
-@pytest.mark.parametrize("name", ["lpg_eq7", "mgrl", *SLOW])
+@pytest.mark.parametrize("name", some_slow(RULES, ("lpg", "stacx")))
 def test_updates_are_the_same_and_their_derivatives_part_at_the_second(name, monkeypatch):
     thetas, slopes = turned(RULES[name], monkeypatch)
     sizes = np.abs(slopes).max(axis=(0, 2))

@@ -4,6 +4,7 @@ from itertools import product
 
 import optax
 import pytest
+from some_slow import some_slow
 from test_algorithms import rule_file
 from test_metatest_cli import run
 from test_metatest_exit_codes import refused
@@ -108,7 +109,7 @@ def own(learner):
     return type(learner.rule), {**fields, "rule": vars(learner.rule)}
 
 
-@pytest.mark.parametrize("path", ["envs", pytest.param("atari", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("path", some_slow(WHERE, ["atari"]))
 def test_every_option_is_taken_or_refused_by_name(path, asked, tmp_path, monkeypatch, capsys):
     rule = rule_file(tmp_path / "rule.safetensors")
     base = ["--rule", rule, *WHERE[path], "--baselines", "a2c", *MEMBERS]

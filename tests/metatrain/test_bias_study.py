@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
+from some_slow import some_slow
 
 from lpg.runs import figures, signals, streams
 from metatrain.bias import __main__, accuracy, cli, kept, study
@@ -118,10 +119,10 @@ def test_a_signal_ends_it_between_two_cells(tmp_path, monkeypatch):
     assert measured == settings and not (tmp_path / "dilemma.jsonl").exists()
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("figure8", "composition")]
-
-
-@pytest.mark.parametrize("name", ["figure5", "hessian", "mgrl", *SLOW])
+@pytest.mark.parametrize(
+    "name",
+    some_slow(["figure5", "figure8", "composition", "hessian", "mgrl"], ["figure8", "composition"]),
+)
 def test_each_figure_is_drawn(tmp_path, name):
     settings = study.grids(quick=True)[name]
     if name == "figure5":

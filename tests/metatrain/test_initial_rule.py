@@ -38,7 +38,7 @@ def test_a_file_is_unfolded(tmp_path):
     state = engine.start_from(engine.init(jax.random.key(0)), initial)
     assert_same(state.rule_params, eta, rtol=1e-5, atol=1e-6)
     assert_same(state.selection.average, state.rule_params)
-    arrays = [x for x in jax.tree.leaves(state._replace(key=None, lifetimes=())) if x.size]
+    arrays = [x for x in jax.tree.leaves(state._replace(key=None)) if x.size]
     places = [x.addressable_shards[0].data.unsafe_buffer_pointer() for x in arrays]
     assert len(set(places)) == len(places)  # each is its own, so that all can be donated
 
