@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from math import isfinite
 from typing import Annotated, Any
 
 import tyro
@@ -71,6 +72,10 @@ class MetaTrainConfig:
     reward_free_entropy_cost: float = 3.0
     """beta_0 of lives in which nothing is earned: loud enough to be heard beside advantages of
     order one (ours)."""
+    reward_offsets: tuple[float, ...] = ()
+    """Constants, one of which, drawn uniformly per lifetime, is added to each of its rewards, so
+    that it pays to go on, or to come to an end; returns are counted without it (ours; none by
+    default, as published)."""
     unearned_rows: int = 1
     """Environments of each lifetime whose rows are read once more without their evidence."""
     max_share: float | None = 5.0
@@ -146,6 +151,8 @@ class MetaTrainConfig:
         if not self.gammas or not all(0 <= g < 1 for g in self.gammas):
             raise ValueError(f"gammas must lie in [0, 1), got {self.gammas}.")
         refuse_seed(self.seed)
+        if not all(map(isfinite, self.reward_offsets)):
+            raise ValueError(f"reward_offsets must be finite, got {self.reward_offsets}.")
         if not self.policy_entropy_costs:
             raise ValueError("policy_entropy_costs must name at least one value.")
 

@@ -32,6 +32,7 @@ class LifetimeState(NamedTuple):
     duration: Int[Array, "*L"]  # windows to live
     scored: Bool[Array, "*L"]  # False for the first generation, which starts in mid-life
     earns: Bool[Array, "*L"]  # False where all rewards are zero
+    reward_offset: Float[Array, "*L"] | None  # added to each reward; None where none is asked for
     agent: AgentState
     critic: CriticState
     advantage_stats: AdvantageStats
@@ -77,13 +78,9 @@ def birth_with(
 ) -> LifetimeState:
     """A newborn lifetime in `environment` with that arm, and its first trajectory."""
     keys = jax.random.split(key, 9)  # the second is for the arm, where one is drawn
+    offset = one_of(keys[8], config.reward_offsets) if config.reward_offsets else None
     base = jax.tree.map(lambda x: jnp.asarray(x)[environment], cohort.base_params)
     env_params = sample_params(cohort.env, keys[0], base)
-    hypers = Hypers(
-        learning_rate=jnp.asarray(cohort.learning_rates)[arm],
-        prediction_cost=jnp.asarray(cohort.prediction_costs)[arm],
-        gamma=jax.random.choice(keys[2], jnp.array(config.gammas, jnp.float32)),
-    )
     num_states = count_states(cohort.env, env_params)
     params = cohort.agent.init(keys[3], num_states)
     critic_params = cohort.critic.init(keys[4], num_states)
@@ -95,28 +92,40 @@ def birth_with(
     return LifetimeState(
         env_params=env_params,
         arm=arm,
-        hypers=hypers,
+        hypers=Hypers(
+            learning_rate=jnp.asarray(cohort.learning_rates)[arm],
+            prediction_cost=jnp.asarray(cohort.prediction_costs)[arm],
+            gamma=one_of(keys[2], config.gammas),
+        ),
         policy_entropy_cost=jnp.where(
-            earns,
-            jax.random.choice(keys[7], jnp.array(config.policy_entropy_costs, jnp.float32)),
-            config.reward_free_entropy_cost,
+            earns, one_of(keys[7], config.policy_entropy_costs), config.reward_free_entropy_cost
         ),
         age=jnp.int32(0),
         duration=jnp.asarray(cohort.lifetime_windows)[environment],
         scored=earns,
         earns=earns,
+        reward_offset=offset,
         agent=AgentState(params, cohort.optimizer.init(params)),
         critic=CriticState(critic_params, cohort.critic_optimizer.init(critic_params)),
         advantage_stats=init_advantage_stats(),
         rollout=rollout_state,
-        trajectory=earned(trajectory, earns),
+        trajectory=earned(trajectory, earns, offset),
         late=EpisodeSummary(*(jnp.float32(0.0),) * 3),
     )
 
 
-def earned(trajectory: Trajectory, earns: Bool[Array, ""]) -> Trajectory:
-    """The trajectory, without its rewards in a life that earns nothing."""
-    return trajectory._replace(reward=jnp.where(earns, trajectory.reward, 0.0))
+def one_of(key: Array, values: tuple[float, ...]) -> Float[Array, ""]:
+    """Drawn uniformly."""
+    return jax.random.choice(key, jnp.array(values, jnp.float32))
+
+
+def earned(
+    trajectory: Trajectory, earns: Bool[Array, ""], offset: Float[Array, ""] | None
+) -> Trajectory:
+    """The trajectory as its life is paid: each reward with the life's constant, none in a life that
+    earns nothing."""
+    paid = trajectory.reward if offset is None else trajectory.reward + offset
+    return trajectory._replace(reward=jnp.where(earns, paid, 0.0))
 
 
 def stagger(key: Array, lifetime: LifetimeState) -> LifetimeState:

@@ -49,7 +49,9 @@ class Validation:
     def __init__(self, rule: UpdateRule, config: MetaTrainConfig, cohorts: tuple[Cohort, ...]):
         self.rule = rule
         # One update a window: lives here are counted in updates.
-        self.config = replace(config, num_updates=1, unearned_cost=0.0, remat=False)
+        self.config = replace(
+            config, num_updates=1, unearned_cost=0.0, reward_offsets=(), remat=False
+        )
         self.cohorts = tuple(map(self._cohort, cohorts))
         mesh = make_mesh(self.cohorts)
         live = traced_for(platform_of(mesh), self._live)

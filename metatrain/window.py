@@ -139,7 +139,7 @@ def act(
     )
     # Nobody hears of the returns of a life that earns nothing.
     summary = jax.tree.map(lambda x: jnp.where(lifetime.earns, x, 0.0), summary)
-    return state, earned(trajectory, lifetime.earns), summary
+    return state, earned(trajectory, lifetime.earns, lifetime.reward_offset), summary
 
 
 def cohort_loss(

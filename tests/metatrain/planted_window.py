@@ -168,6 +168,7 @@ def make_lifetimes(cohort, num_updates, seed):
         duration=jnp.ones((LIVES,), jnp.int32),
         scored=jnp.ones((LIVES,), bool),
         earns=jnp.ones((LIVES,), bool),
+        reward_offset=None,
         agent=AgentState(params, with_a_past(rng, jax.vmap(cohort.optimizer.init)(params))),
         critic=CriticState(critic, jax.vmap(cohort.critic_optimizer.init)(critic)),
         advantage_stats=AdvantageStats(zeros, zeros, zeros),

@@ -38,6 +38,7 @@ README = Path(__file__).parents[2] / "README.md"
         ({"average_decay": 1.0}, r"average_decay must lie in \[0, 1\), got 1.0"),
         ({"gammas": ()}, r"gammas must lie in \[0, 1\), got \(\)"),
         ({"gammas": (0.9, 1.0)}, "gammas must lie in"),
+        ({"reward_offsets": (0.0, float("inf"))}, r"reward_offsets must be finite, got \(0.0, inf"),
         ({"policy_entropy_costs": ()}, "policy_entropy_costs must name at least one value"),
         ({"seed": 2**32}, r"seed must lie in \[0, 2\^32\), got 4294967296"),
         ({"seed": -1}, r"seed must lie in \[0, 2\^32\), got -1"),
