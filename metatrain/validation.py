@@ -5,6 +5,7 @@ So a few lives of every training environment, all arms of its bandit and the sam
 are lived whole under the running mean of eta, and the best mean is what a run exports.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -109,22 +110,12 @@ class Validation:
         """The whole lives of this device's share; how those of all devices ended."""
         key = jax.random.key(self.config.seed)
         lifetimes = tuple(self._births(c, jax.random.fold_in(key, BIRTHS)) for c in self.cohorts)
-        shares = unmeasured(
-            (jnp.float32(jnp.inf),) * len(lifetimes), tuple(x.age for x in lifetimes)
-        )
 
-        def update(i: Array, lifetimes: tuple[LifetimeState, ...]) -> tuple[LifetimeState, ...]:
-            agents, trajectories = zip(*((x.agent, x.trajectory) for x in lifetimes), strict=True)
-            agents, _ = updated_agents(
-                self.rule, self.config, self.cohorts, rule_params, lifetimes, agents, trajectories,
-                shares,
-            )  # fmt: skip
-            keys = jax.random.fold_in(jax.random.fold_in(key, UPDATES), i)
-            return tuple(
-                self._act(*args, keys) for args in zip(self.cohorts, lifetimes, agents, strict=True)
-            )
+        def keys(i: Array) -> tuple[Array, ...]:
+            now = jax.random.fold_in(jax.random.fold_in(key, UPDATES), i)
+            return tuple(self._keys(cohort, now) for cohort in self.cohorts)
 
-        lifetimes = jax.lax.fori_loop(0, self.config.validation_updates, update, lifetimes)
+        lifetimes = lived(self.rule, self.config, self.cohorts, rule_params, lifetimes, keys)
         return gather(tuple(map(self._ends, self.cohorts, lifetimes)))
 
     def _seed_and_arm(self, cohort: Cohort) -> tuple[Int[Array, "L"], Int[Array, "L"]]:
@@ -148,42 +139,70 @@ class Validation:
     def _earns(self, cohort: Cohort) -> Bool[Array, "L"]:
         return self._seed_and_arm(cohort)[1] < len(cohort.prediction_costs)
 
-    def _act(
-        self, cohort: Cohort, lifetimes: LifetimeState, agents: AgentState, key: Array
-    ) -> LifetimeState:
-        def one(lifetime: LifetimeState, agent: AgentState, key: Array) -> LifetimeState:
-            state, trajectory, summary = act(
-                cohort, self.config, lifetime, agent, lifetime.critic, lifetime.rollout, key
-            )
-            lifetime = grow_older(lifetime, summary)
-            return lifetime._replace(agent=agent, rollout=state, trajectory=trajectory)
-
-        return jax.vmap(one)(lifetimes, agents, self._keys(cohort, key))
-
     def _ends(self, cohort: Cohort, lifetimes: LifetimeState) -> Ends:
         environment = local_environments(cohort)
         low, high = (
             jnp.asarray(x)[environment] for x in (cohort.random_return, cohort.best_return)
         )
         returns = jax.vmap(lambda life: final_return(self.config, life, life.late))(lifetimes)
-        outputs = jax.vmap(partial(_outputs, cohort))(lifetimes)
+        outputs = jax.vmap(partial(last_outputs, cohort))(lifetimes)
         length = jnp.asarray(lifetimes.env_params.max_steps_in_episode)
         return Ends(
             final_return=jnp.clip((returns - low) / (high - low), 0.0, 1.0),
-            policy_entropy=_mean_entropy(outputs.logits),
-            prediction_entropy=_mean_entropy(outputs.prediction),
+            policy_entropy=mean_entropy(outputs.logits),
+            prediction_entropy=mean_entropy(outputs.prediction),
             collapsed=jax.vmap(partial(_is_collapsed, cohort))(lifetimes),
             beyond=length > self.config.num_steps,
         )
 
 
-def _outputs(cohort: Cohort, lifetime: LifetimeState) -> AgentOutputs:
+def lived(
+    rule: UpdateRule,
+    config: MetaTrainConfig,
+    cohorts: tuple[Cohort, ...],
+    rule_params: RuleParams,
+    lifetimes: tuple[LifetimeState, ...],
+    keys: Callable[[Array], tuple[Array, ...]],
+) -> tuple[LifetimeState, ...]:
+    """The lifetimes `validation_updates` later, under the frozen rule, a window an update.
+
+    Args:
+        keys: of an update's index, per cohort those of its lives, [L].
+    """
+    shares = unmeasured((jnp.float32(jnp.inf),) * len(lifetimes), tuple(x.age for x in lifetimes))
+
+    def update(i: Array, lifetimes: tuple[LifetimeState, ...]) -> tuple[LifetimeState, ...]:
+        agents, trajectories = zip(*((x.agent, x.trajectory) for x in lifetimes), strict=True)
+        agents, _ = updated_agents(
+            rule, config, cohorts, rule_params, lifetimes, agents, trajectories, shares
+        )
+        return tuple(
+            jax.vmap(lambda *args, c=cohort: older(c, config, *args))(*args)
+            for cohort, *args in zip(cohorts, lifetimes, agents, keys(i), strict=True)
+        )
+
+    return jax.lax.fori_loop(0, config.validation_updates, update, lifetimes)
+
+
+def older(
+    cohort: Cohort, config: MetaTrainConfig, lifetime: LifetimeState, agent: AgentState, key: Array
+) -> LifetimeState:
+    """The lifetime with its updated agent, a window older."""
+    state, trajectory, summary = act(
+        cohort, config, lifetime, agent, lifetime.critic, lifetime.rollout, key
+    )
+    lifetime = grow_older(lifetime, summary)
+    return lifetime._replace(agent=agent, rollout=state, trajectory=trajectory)
+
+
+def last_outputs(cohort: Cohort, lifetime: LifetimeState) -> AgentOutputs:
     """Of the agent as it is on the last trajectory."""
     body = cohort.body(lifetime.env_params)
     return body.outputs(lifetime.agent.params, lifetime.trajectory.observation)
 
 
-def _mean_entropy(logits: Float[Array, "L T B n"]) -> Float[Array, "L"]:
+def mean_entropy(logits: Float[Array, "L T B n"]) -> Float[Array, "L"]:
+    """Of each life, in nats; 0 where there are no logits."""
     if logits.shape[-1] == 0:
         return jnp.zeros(len(logits))
     return jnp.mean(entropy(logits), axis=(1, 2))

@@ -2,13 +2,12 @@
 
     python scripts/paid_lives.py rules/000600.safetensors rules/001400.safetensors --offset 1
 
-Each rule lives one life of every arm, in a world of its own, and prints steps of an episode over
-the last tenth of life and the policy's entropy at its end: means over the arms, then arm by arm.
-Rate 0 stands for a policy that stays as it was born, in the same worlds (docs/experiments.md).
+Each rule, all of one architecture, lives one life of every arm, in a world of its own. Prints steps
+of an episode over the last tenth of life and the policy's entropy at its end: means over the arms,
+then arm by arm; first of policies that stay as they were born (docs/experiments.md).
 """
 
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +15,14 @@ import numpy as np
 import tyro
 
 from lpg.files.storage import load_rule
-from lpg.heads import entropy
 from lpg.rule import RuleParams
 from lpg.rules.registry import rule_from_architecture
 from lpg.runs.command import enable_compilation_cache
 from metatrain.cohort import Cohort, build_cohorts
 from metatrain.config import MetaTrainConfig
-from metatrain.inner_update import updated_agents
-from metatrain.lifetime import LATE, LifetimeState, birth_with, grow_older
+from metatrain.lifetime import LATE, LifetimeState, birth_with
 from metatrain.presets import PRESETS
-from metatrain.shares import unmeasured
-from metatrain.window import act
+from metatrain.validation import last_outputs, lived, mean_entropy
 
 
 def main(
@@ -46,66 +42,51 @@ def main(
         seed: of the worlds and of all that happens in them.
     """
     enable_compilation_cache()
-    for name in rules:
-        file = load_rule(name)
-        config = replace(
-            PRESETS["cpu"], envs=(env,), lifetimes=1, reward_offsets=(offset,), num_updates=1,
-            unearned_cost=0.0, rule=rule_from_architecture(file.architecture),
-        )  # fmt: skip
-        (cohort,) = build_cohorts(config.rule, config)
-        cohort = replace(cohort, lifetime_windows=np.array([updates], np.int32))
-        print(f"{name}, {env} paid {offset:+g}")
-        for rate, found in live(config, cohort, file.params, updates, seed).items():
-            steps, nats = np.mean(found, axis=1)
-            each = " ".join(f"{x:.1f}" for x in found[0])
-            print(f"  rate {rate}: {steps:.1f} steps an episode ({each}), {nats:.2f} nats")
+    etas = {name: load_rule(name) for name in rules}
+    rule = rule_from_architecture(etas[rules[0]].architecture)
+    config = replace(
+        PRESETS["cpu"], envs=(env,), lifetimes=1, reward_offsets=(offset,), num_updates=1,
+        unearned_cost=0.0, validation_updates=updates, rule=rule,
+    )  # fmt: skip
+    (cohort,) = build_cohorts(rule, config)
+    cohort = replace(cohort, lifetime_windows=np.array([updates], np.int32))
+    lives = newborns(config, cohort, seed)
+    rates = lives.hypers.learning_rate
+    still = lives._replace(hypers=lives.hypers._replace(learning_rate=jnp.zeros_like(rates)))
+    live = jax.jit(lambda eta, lives: ends(config, cohort, eta, lives))
+    show("as they were born", live(etas[rules[0]].params, still))
+    for name, file in etas.items():
+        show(name, live(file.params, lives))
 
 
-def live(
-    config: MetaTrainConfig, cohort: Cohort, eta: RuleParams, updates: int, seed: int
-) -> dict[str, np.ndarray]:
-    """Steps of an episode and nats, [2, arms], of lives at the arms' rates and at none."""
+def newborns(config: MetaTrainConfig, cohort: Cohort, seed: int) -> LifetimeState:
+    """One of each arm, leading axis L."""
+    arms = jnp.arange(len(cohort.learning_rates), dtype=jnp.int32)
     earns = jnp.array(True)
     born = jax.vmap(lambda arm, key: birth_with(cohort, config, key, jnp.int32(0), arm, earns))
-    arms = jnp.arange(len(cohort.learning_rates), dtype=jnp.int32)
-    lives = born(arms, jax.random.split(jax.random.key(seed), len(arms)))
-    whole = jax.jit(lambda lives: lived(config, cohort, eta, lives, updates))
-    still = lives.hypers._replace(learning_rate=jnp.zeros_like(lives.hypers.learning_rate))
-    return {
-        "of the arm": np.asarray(whole(lives)),
-        "0": np.asarray(whole(lives._replace(hypers=still))),
-    }
+    return born(arms, jax.random.split(jax.random.key(seed), len(arms)))
 
 
-def lived(
-    config: MetaTrainConfig, cohort: Cohort, eta: RuleParams, lives: LifetimeState, updates: int
+def ends(
+    config: MetaTrainConfig, cohort: Cohort, eta: RuleParams, lives: LifetimeState
 ) -> jax.Array:
     """The last tenth's steps of an episode, and the policies' entropy at the end, [2, L]."""
-    unbounded = unmeasured((jnp.float32(jnp.inf),), (lives.age,))
 
-    def act_on(life: LifetimeState, agent: Any, key: jax.Array) -> LifetimeState:
-        state, trajectory, episodes = act(
-            cohort, config, life, agent, life.critic, life.rollout, key
-        )
-        life = grow_older(life, episodes)
-        return life._replace(agent=agent, rollout=state, trajectory=trajectory)
+    def keys(i: jax.Array) -> tuple[jax.Array, ...]:
+        return (jax.random.split(jax.random.fold_in(jax.random.key(1), i), len(lives.age)),)
 
-    def update(i: jax.Array, lives: LifetimeState) -> LifetimeState:
-        (agents,), _ = updated_agents(
-            config.rule, config, (cohort,), eta, (lives,), (lives.agent,), (lives.trajectory,),
-            unbounded,
-        )  # fmt: skip
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(1), i), len(lives.age))
-        return jax.vmap(act_on)(lives, agents, keys)
+    (lives,) = lived(config.rule, config, (cohort,), eta, (lives,), keys)
+    late_updates = LATE * config.validation_updates
+    steps = late_updates * config.num_envs * config.num_steps / lives.late.count
+    outputs = jax.vmap(lambda life: last_outputs(cohort, life))(lives)
+    return jnp.stack([steps, mean_entropy(outputs.logits)])
 
-    def nats(life: LifetimeState) -> jax.Array:
-        body = cohort.body(life.env_params)
-        seen = life.trajectory.observation
-        return jnp.mean(entropy(body.outputs(life.agent.params, seen).logits))
 
-    lives = jax.lax.fori_loop(0, updates, update, lives)
-    steps = LATE * updates * config.num_envs * config.num_steps / lives.late.count
-    return jnp.stack([steps, jax.vmap(nats)(lives)])
+def show(name: str, found: jax.Array) -> None:
+    """A line of means, then the arms' steps."""
+    steps, nats = np.mean(found, axis=1)
+    each = " ".join(f"{x:.1f}" for x in found[0])
+    print(f"{name}: {steps:.1f} steps an episode ({each}), {nats:.2f} nats", flush=True)
 
 
 if __name__ == "__main__":

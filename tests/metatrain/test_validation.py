@@ -1,6 +1,7 @@
 """Fresh lives under the frozen rule: their layout, figures against a loop, resuming."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from tiny import TINY
 from lpg.heads import action_log_prob
 from lpg.update import AgentState
 from metatrain.engine import Engine
-from metatrain.validation import Validation
+from metatrain.validation import Validation, older
 
 CONFIG = replace(TINY, envs=("short", "long"), lifetimes=4, validation_seeds=2)
 CONFIG = replace(CONFIG, validation_updates=30)
@@ -84,7 +85,9 @@ def test_lives_without_rewards_read_none(validation):
     cohort = validation.cohorts[0]
     agents = AgentState(born.agent.params, born.agent.opt_state)
     act = jax.shard_map(
-        lambda lifetimes, agents, key: validation._act(cohort, lifetimes, agents, key),
+        lambda lifetimes, agents, key: jax.vmap(partial(older, cohort, validation.config))(
+            lifetimes, agents, validation._keys(cohort, key)
+        ),
         mesh=jax.sharding.Mesh(np.array(jax.devices()[:1]), ("lifetimes",)),
         in_specs=jax.sharding.PartitionSpec(),
         out_specs=jax.sharding.PartitionSpec("lifetimes"),
