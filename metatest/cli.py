@@ -81,6 +81,9 @@ class Command:
     steps: int | None = None
     """Environment steps of one agent's life, the same for every algorithm to within an update; else
     Table 3's lifetime, and 512,000 on gymnax."""
+    selection_steps: int | None = None
+    """Environment steps of a life on which an arm is chosen, as it would be of a whole life that
+    long; else as many as --steps."""
     baselines: tuple[str, ...] = ()
     """Run beside it for as many steps, named as --rule is."""
     num_envs: int | None = None
@@ -132,7 +135,8 @@ def main() -> None:
             check_installed()
         budget = Budget(**{part.name: getattr(command, part.name) for part in fields(Budget)})
         for spec, algorithm in product(asked.specs, asked.algorithms):
-            make_task(algorithm, spec, budget)  # what cannot be is refused at once
+            for lives in (budget, budget.of_selection):
+                make_task(algorithm, spec, lives)  # what cannot be is refused at once
     except ValueError as error:
         sys.exit(fail("metatest", error, 2))
     enable_compilation_cache()

@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from metatest.train_agent import Life, Task, train
 from metatest.training import Arm
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
+STEPS = ("steps", "selection_steps")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Budget:
     seeds: int = 8
     selection_seeds: int = 8
     steps: int | None = None  # environment steps of one life
+    selection_steps: int | None = None  # of a life on which the arm is chosen; else as above
     num_envs: int | None = None
     num_steps: int = 20
     gamma: float | None = None
@@ -40,7 +42,7 @@ class Budget:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "selection_seeds", "num_envs", "num_steps", "steps"):
+        for name in ("seeds", "selection_seeds", "num_envs", "num_steps", *STEPS):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
@@ -49,6 +51,11 @@ class Budget:
             raise ValueError(f"gamma must lie in [0, 1), got {self.gamma}.")
         if self.reward_scale is not None and not self.reward_scale > 0:
             raise ValueError(f"reward_scale must be positive, got {self.reward_scale}.")
+
+    @property
+    def of_selection(self) -> "Budget":
+        """The same for the lives on which arms are chosen."""
+        return self if self.selection_steps is None else replace(self, steps=self.selection_steps)
 
 
 class Plan(NamedTuple):
@@ -79,10 +86,11 @@ def plan(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Plan:
     steps = spec.lifetime_steps if budget.steps is None else budget.steps
     each = settings.num_envs * budget.num_steps * algorithm.learner.fresh
     if steps < each:
+        option = "--steps" if steps != budget.selection_steps else "--selection-steps"
         raise ValueError(
             f"{steps:,} steps are less than one update of {algorithm.name} on {spec.name} "
             f"({settings.num_envs} environments x {each // settings.num_envs} steps = {each:,}); "
-            "raise --steps, or lower --num-envs or --num-steps."
+            f"raise {option}, or lower --num-envs or --num-steps."
         )
     return Plan(round(steps / each), each, settings)
 
@@ -101,21 +109,20 @@ def evaluate(
         place: where lives of a phase, selection or report, are kept and taken up again.
         on_end: called with those that are reported when they are over.
     """
-    num_updates, steps_per_update, settings = plan(algorithm, spec, budget)
     key = jax.random.fold_in(jax.random.key(budget.seed), _stable_hash(spec.name))
-    task = make_task(algorithm, spec, budget)
-    live = partial(
-        train, task, gamma=settings.gamma, num_updates=num_updates, on_progress=on_progress
-    )
+    _, steps_per_update, settings = plan(algorithm, spec, budget)
     arms = algorithm.training.arms(spec)
 
+    live = partial(_live, algorithm, spec, on_progress=on_progress)
+
     def trials() -> Curve:
-        own = partial(live, jax.random.fold_in(key, SELECTION), saved=place("selection"))
+        own = partial(live, budget.of_selection, jax.random.fold_in(key, SELECTION))
+        own = partial(own, saved=place("selection"))
         return _sound(_of_arms(own, arms, budget.selection_seeds), algorithm, spec)
 
     chosen, said = choose(arms, trials, f"{algorithm.name} on {spec.name}")
-    own = partial(live, jax.random.fold_in(key, REPORT), saved=place("report"))
-    own = partial(own, on_end=partial(on_end, task))
+    own = partial(live, budget, jax.random.fold_in(key, REPORT), saved=place("report"))
+    own = partial(own, on_end=on_end)
     curve = _sound(_of_arms(own, [chosen], budget.seeds), algorithm, spec)
     return Result.of(
         curve,
@@ -126,10 +133,27 @@ def evaluate(
         **dict(zip(("learning_rate", "prediction_cost"), chosen, strict=True)),
         **settings._asdict(),
         **said,
+        selection_steps=budget.selection_steps,
         random_return=_by_chance(spec, jax.random.fold_in(key, RANDOM)),
         reference_return=spec.reference_return,
         version=algorithm.version,
     )
+
+
+def _live(
+    algorithm: Algorithm,
+    spec: TaskSpec,
+    budget: Budget,
+    key: Array,
+    *arms: np.ndarray,
+    on_end: Callable[[Task, Life], None] = lambda task, lives: None,
+    **options: Any,
+) -> Curve:
+    """Lives as long as the budget has them, as `train` has the arms and options."""
+    updates, _, settings = plan(algorithm, spec, budget)
+    task = make_task(algorithm, spec, budget)
+    own = partial(on_end, task)
+    return train(task, key, *arms, gamma=settings.gamma, num_updates=updates, on_end=own, **options)
 
 
 def _by_chance(spec: TaskSpec, key: Array) -> float | None:
@@ -191,8 +215,8 @@ def total_updates(algorithms: list[Algorithm], specs: list[TaskSpec], budget: Bu
     """Updates that `evaluate` reports as progress, both phases."""
 
     def each(algorithm: Algorithm, spec: TaskSpec) -> int:
-        phases = 2 if len(algorithm.training.arms(spec)) > 1 else 1
-        return phases * plan(algorithm, spec, budget).updates
+        phases = [budget, budget.of_selection][: len(algorithm.training.arms(spec))]
+        return sum(plan(algorithm, spec, phase).updates for phase in phases)
 
     return sum(each(algorithm, spec) for algorithm in algorithms for spec in specs)
 

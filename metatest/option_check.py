@@ -26,6 +26,7 @@ NOT_ATARI = {
     "steps": "give --atari-options.frames",
     "seeds": "give --atari-options.seeds",
     "selection-seeds": "one agent tries an arm there, for --atari-options.selection-frames",
+    "selection-steps": "give --atari-options.selection-frames",
     "num-envs": "give --atari-options.settings.num-envs",
     "num-steps": "give --atari-options.num-steps",
     "gamma": "give --atari-options.gamma, or --tuning.gamma for agents that tune themselves",

@@ -128,7 +128,8 @@ def _arms(name: str, result: Result) -> str:
         for lr, cost, x, *error in result.selection
         if lr is not None
     ]
-    headings = ("lr", "α<sub>y</sub>", f"late {escape(unit)} on selection seeds", "s.e.")
+    lives = f", {result.selection_steps:,} steps" if tried and result.selection_steps else ""
+    headings = ("lr", "α<sub>y</sub>", f"late {escape(unit)} on selection seeds{lives}", "s.e.")
     return (
         f"<details><summary>{escape(result.env)}, {escape(name)}: "
         f"{count} arm{'s'[: count != 1]}, {result.num_envs} environments, γ {result.gamma:g}, "

@@ -38,6 +38,7 @@ class Result:
     random_return: float | None  # of a uniformly random policy, where known
     reference_return: float | None  # what 1.0 means in normalised scores: optimum, best or human
     selection_metric: str | None = None  # of the late means: "return", or "reward per step"
+    selection_steps: int | None = None  # of the lives on which the arm was chosen, where others
     traces: dict[str, list[list[float | None]]] = field(
         default_factory=dict
     )  # [P, S] by metaparameter

@@ -66,6 +66,7 @@ def test_writes_results_and_curves(rule_file, tmp_path, monkeypatch, capsys):
         ({"--baselines": "sarsa"}, "Unknown algorithm 'sarsa'"),
         ({"--seeds": "0"}, "seeds must be at least 1"),
         ({"--steps": "1279"}, "1,279 steps are less than one update of lpg on short"),
+        ({"--selection-steps": "1279"}, "raise --selection-steps"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

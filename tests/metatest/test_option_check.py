@@ -17,7 +17,8 @@ from metatest.option_check import given, option_names
 # Another value than the default for every option there is, but for what every command has.
 ALWAYS = ("rule", "run-dir", "envs", "atari", "baselines")
 OTHER = {
-    "seeds": "5", "selection-seeds": "3", "steps": "20000", "num-envs": "4", "num-steps": "5",
+    "seeds": "5", "selection-seeds": "3", "steps": "20000",
+    "selection-steps": "10000", "num-envs": "4", "num-steps": "5",
     "gamma": "0.5", "baseline-head": None, "reward-scale": "2", "agent": "D(8)",
     "optimizer": "sgd", "learning-rates": "0.1 0.2", "prediction-costs": "0.3",
     "precision": "bfloat16", "seed": "7", "save-agents": None,

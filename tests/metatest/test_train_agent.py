@@ -16,7 +16,7 @@ from lpg.rules.lpg import LPG, LPGTargets
 from metatest import evaluate as evaluate_module
 from metatest.algorithms import Algorithm, a2c
 from metatest.curve import Curve, late_rewards
-from metatest.evaluate import Budget, evaluate, make_task
+from metatest.evaluate import Budget, evaluate, make_task, plan, total_updates
 from metatest.tasks import find_task
 from metatest.train_agent import born, run_updates, train
 
@@ -209,6 +209,22 @@ def test_a_single_arm_is_not_tried_beforehand(monkeypatch):
     assert lived == [[20.0, 20.0]] and result.selection == [[20.0, 0.5, None, None]]
 
 
+def test_arms_can_be_chosen_on_shorter_lives():
+    """Those are as of a run of that many steps, and the reported ones as of a run without them."""
+    spec = replace(find_task("short"), learning_rates=(20.0, 80.0), prediction_costs=(0.5,))
+    short = replace(BUDGET, seeds=1, steps=10 * 16 * 20)
+    budget = replace(short, steps=25 * 16 * 20, selection_steps=short.steps)
+    done: list[int] = []
+    result = evaluate(a2c(), spec, budget, done.append)
+    assert sum(done) == total_updates([a2c()], [spec], budget) == 10 + 25
+    assert result.selection == evaluate(a2c(), spec, short).selection
+    assert (result.selection_steps, result.steps) == (short.steps, budget.steps)
+    alone = replace(spec, learning_rates=(result.learning_rate,))
+    assert result.episode_return == evaluate(a2c(), alone, budget).episode_return
+    with pytest.raises(ValueError, match="319 steps are less .* raise --selection-steps"):
+        plan(a2c(), spec, replace(budget, selection_steps=319).of_selection)
+
+
 def test_late_rewards_weigh_points_by_their_length():
     """Updates 10, 19, 20: the last tenth begins after 18, so points 2 (9 long) and 3 (1 long)."""
     curve = Curve(
@@ -218,7 +234,15 @@ def test_late_rewards_weigh_points_by_their_length():
 
 
 @pytest.mark.parametrize(
-    "change", [{"seeds": 0}, {"steps": 0}, {"gamma": 1.0}, {"selection_seeds": 0}, {"seed": 2**32}]
+    "change",
+    [
+        {"seeds": 0},
+        {"steps": 0},
+        {"gamma": 1.0},
+        {"selection_seeds": 0},
+        {"selection_steps": 0},
+        {"seed": 2**32},
+    ],
 )
 def test_budget_refuses_nonsense(change):
     with pytest.raises(ValueError, match=next(iter(change))):
