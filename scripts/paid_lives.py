@@ -7,6 +7,7 @@ of an episode over the last tenth of life and the policy's entropy at its end: m
 then arm by arm; first of policies that stay as they were born (docs/experiments.md).
 """
 
+import sys
 from dataclasses import replace
 
 import jax
@@ -14,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from lpg.files.storage import load_rule
+from lpg.files.loading import load
 from lpg.rule import RuleParams
-from lpg.rules.registry import rule_from_architecture
 from lpg.runs.command import enable_compilation_cache
+from lpg.runs.streams import fail
 from metatrain.cohort import Cohort, build_cohorts
 from metatrain.config import MetaTrainConfig
+from metatrain.initial_rule import read_initial_rule
 from metatrain.lifetime import LATE, LifetimeState, birth_with
 from metatrain.presets import PRESETS
 from metatrain.validation import last_outputs, lived, mean_entropy
@@ -42,21 +44,28 @@ def main(
         seed: of the worlds and of all that happens in them.
     """
     enable_compilation_cache()
-    etas = {name: load_rule(name) for name in rules}
-    rule = rule_from_architecture(etas[rules[0]].architecture)
+    rule = load(rules[0]).rule
     config = replace(
         PRESETS["cpu"], envs=(env,), lifetimes=1, reward_offsets=(offset,), num_updates=1,
         unearned_cost=0.0, validation_updates=updates, rule=rule,
     )  # fmt: skip
+    etas = {name: eta_of(config, name) for name in rules}
     (cohort,) = build_cohorts(rule, config)
     cohort = replace(cohort, lifetime_windows=np.array([updates], np.int32))
     lives = newborns(config, cohort, seed)
     rates = lives.hypers.learning_rate
     still = lives._replace(hypers=lives.hypers._replace(learning_rate=jnp.zeros_like(rates)))
     live = jax.jit(lambda eta, lives: ends(config, cohort, eta, lives))
-    show("as they were born", live(etas[rules[0]].params, still))
-    for name, file in etas.items():
-        show(name, live(file.params, lives))
+    show("as they were born", live(etas[rules[0]], still))
+    for name, eta in etas.items():
+        show(name, live(eta, lives))
+
+
+def eta_of(config: MetaTrainConfig, name: str) -> RuleParams:
+    """Of a rule of the config's architecture."""
+    initial = read_initial_rule(replace(config, init_rule=name))
+    assert initial is not None
+    return initial.rule_params
 
 
 def newborns(config: MetaTrainConfig, cohort: Cohort, seed: int) -> LifetimeState:
@@ -90,4 +99,7 @@ def show(name: str, found: jax.Array) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except ValueError as error:  # rules that cannot be read, or are of several architectures
+        sys.exit(fail("paid_lives", error, 2))

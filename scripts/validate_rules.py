@@ -10,16 +10,18 @@ until the time is up. Writes a JSON line a rule, and prints the mean over enviro
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jax
 import tyro
 
-from lpg.files.storage import load_rule
+from lpg.rule import RuleParams
 from lpg.runs.command import enable_compilation_cache
+from lpg.runs.streams import fail
 from metatrain.cli import parse
 from metatrain.cohort import build_cohorts
+from metatrain.config import MetaTrainConfig
+from metatrain.initial_rule import InitialRuleError, read_initial_rule
 from metatrain.validation import Validation
 
 
@@ -54,14 +56,23 @@ def main() -> None:
             if time.time() > choice.until:
                 break
             started = time.perf_counter()
-            params = jax.tree.map(jax.numpy.asarray, load_rule(path).params)
-            score, environments = validation(config.rule.unpublish(params))
+            score, environments = validation(eta_of(config, path))
             seconds = round(time.perf_counter() - started, 1)
             line = {"file": path.name, "score": score, "environments": environments}
             file.write(json.dumps({**line, "seconds": seconds}) + "\n")
             file.flush()
             returns = "  ".join(f"{n} {x['return']:.2f}" for n, x in environments.items())
             print(f"{path.name}: {score:.3f} in {seconds} s  {returns}", flush=True)
+
+
+def eta_of(config: MetaTrainConfig, path: Path) -> RuleParams:
+    """Of the rule in a file, which must be of the config's architecture."""
+    try:
+        initial = read_initial_rule(replace(config, init_rule=str(path)))
+    except InitialRuleError as error:
+        sys.exit(fail("validate_rules", error, 2))
+    assert initial is not None
+    return initial.rule_params
 
 
 if __name__ == "__main__":

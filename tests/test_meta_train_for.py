@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from lpg.files.storage import load_rule
 
 ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "lpg" / "shipped"
 TINY = [
     "--preset",
     "quick",
@@ -34,10 +36,16 @@ TINY = [
 
 
 def run(script, *arguments):
+    done = finished(script, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def finished(script, *arguments):
     env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
     env.pop("XLA_FLAGS", None)
     command = [sys.executable, str(ROOT / "scripts" / script), *arguments, "--", *TINY]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
@@ -57,3 +65,9 @@ def test_leaves_rules_and_goes_on_where_it_stopped(tmp_path):
     (line,) = map(json.loads, chosen.read_text().splitlines())
     assert line["file"] == max(x.name for x in (out / "rules").iterdir())
     assert set(line["environments"]) == {"short"} and 0 <= line["score"] <= 1
+
+    shutil.copy(
+        SHIPPED / "lpg-cpu.safetensors", out / "rules" / "other.safetensors"
+    )  # the first in turn
+    refused = finished("validate_rules.py", str(out / "rules"), "--output", str(chosen))
+    assert refused.returncode == 2 and "hidden_size (64 there, 8 here)" in refused.stderr
