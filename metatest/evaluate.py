@@ -39,6 +39,7 @@ class Budget:
     num_steps: int = 20
     gamma: float | None = None
     reward_scale: float | None = None
+    reward_centre: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,6 +52,8 @@ class Budget:
             raise ValueError(f"gamma must lie in [0, 1), got {self.gamma}.")
         if self.reward_scale is not None and not self.reward_scale > 0:
             raise ValueError(f"reward_scale must be positive, got {self.reward_scale}.")
+        if self.reward_centre is not None and not np.isfinite(self.reward_centre):
+            raise ValueError(f"reward_centre must be a finite number, got {self.reward_centre}.")
 
     @property
     def of_selection(self) -> "Budget":
@@ -206,6 +209,7 @@ def make_task(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> Task:
         num_envs=planned.settings.num_envs,
         num_steps=budget.num_steps,
         reward_scale=planned.settings.reward_scale,
+        reward_centre=planned.settings.reward_centre,
         lag=algorithm.training.lag,
         least_limit=least_limit(spec.env, spec.env_params),
     )

@@ -195,8 +195,7 @@ def training(learner: Learner, options: TuningOptions) -> Training:
     """IMPALA's settings and optimiser; arms are learning rates alone."""
 
     def settings(spec: TaskSpec) -> TrainingSettings:
-        scale = spec.actor_critic.reward_scale
-        return TrainingSettings(options.num_envs, options.gamma, scale)
+        return spec.actor_critic._replace(num_envs=options.num_envs, gamma=options.gamma)
 
     def arms(spec: TaskSpec) -> list[Arm]:
         del spec

@@ -32,6 +32,7 @@ NOT_ATARI = {
     "gamma": "give --atari-options.gamma, or --tuning.gamma for agents that tune themselves",
     "baseline-head": "agents of LPG have that head there in any case",
     "reward-scale": "rewards are clipped there",
+    "reward-centre": "rewards are clipped there",
     "agent": "the network goes with the algorithm there",
     "optimizer": "it goes with the algorithm there",
     "learning-rates": "give --atari-options.learning-rates",

@@ -18,14 +18,19 @@ def kept_folder(run_dir: Path, algorithm: Algorithm, spec: TaskSpec, budget: Bud
     """Where the lives of `algorithm` on `spec` are kept; ValueError where other ones are."""
     path = _options_path(run_dir, algorithm, spec)
     path.parent.mkdir(parents=True, exist_ok=True)
-    keep_options(path, lives_options(algorithm, spec, budget))
+    keep_options(path, lives_options(algorithm, spec, budget), upgrade=_upgrade)
     return path.parent
 
 
 def refuse_other_lives(run_dir: Path, algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> None:
     """ValueError where `kept_folder` would raise one; nothing is written."""
     path = _options_path(run_dir, algorithm, spec)
-    refuse_other_options(path, lives_options(algorithm, spec, budget))
+    refuse_other_options(path, lives_options(algorithm, spec, budget), upgrade=_upgrade)
+
+
+def _upgrade(before: dict[str, Any]) -> dict[str, Any]:
+    """Rewards were read as they are before there was a centre."""
+    return {"reward_centre": 0.0} | before
 
 
 def lives_options(algorithm: Algorithm, spec: TaskSpec, budget: Budget) -> dict[str, Any]:

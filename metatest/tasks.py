@@ -16,13 +16,40 @@ class TrainingSettings(NamedTuple):
     num_envs: int  # parallel environments per agent
     gamma: float  # discount factor
     reward_scale: float  # of the rewards that it learns from
+    reward_centre: float = 0.0  # taken from each of them before, see `train_agent.rewards_read`
 
 
 # A learned rule is at home in what it was meta-trained on (Oh et al. 2020, Table 2).
 META_TRAINING = TrainingSettings(64, 0.995, 1.0)
 # Actor-critics want small batches, and no critic that must learn values of hundreds: with unscaled
 # rewards A2C never solves Acrobot.
-REWARD_SCALES = {"CartPole-v1": 0.1, "Acrobot-v1": 0.1, "MountainCar-v0": 0.1}
+SMALL_BATCHES = TrainingSettings(8, 0.99, 1.0)
+SMALL_REWARDS = SMALL_BATCHES._replace(reward_scale=0.1)
+
+# Worlds that pay the same for every step until an end, and how much. Most worlds of a rule's
+# meta-training paid nothing for most steps: uncentred, lpg-cpu learns nothing on CartPole.
+PAID_EACH_STEP = {"CartPole-v1": 1.0, "Acrobot-v1": -1.0, "MountainCar-v0": -1.0}
+
+
+def centred(settings: TrainingSettings, paid: float) -> TrainingSettings:
+    """With rewards of 0 a step, and of -1 at an end (1 where steps cost), which all further steps
+    would have come to."""
+    return settings._replace(reward_scale=(1 - settings.gamma) / abs(paid), reward_centre=paid)
+
+
+def meta_trained_settings(name: str) -> TrainingSettings:
+    """Of a learned rule on gymnax's environment `name`."""
+    paid = PAID_EACH_STEP.get(name)
+    return META_TRAINING if paid is None else centred(META_TRAINING, paid)
+
+
+def actor_critic_settings(name: str) -> TrainingSettings:
+    """Of algorithms made by hand on gymnax's environment `name`. Where steps cost they explore for
+    as long as they find no end: centred, A2C takes 146 steps to Acrobot's in place of 90."""
+    paid = PAID_EACH_STEP.get(name, 0.0)
+    if paid > 0:
+        return centred(SMALL_BATCHES, paid)
+    return SMALL_REWARDS if paid < 0 else SMALL_BATCHES
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +65,8 @@ class TaskSpec:
     learning_rates: tuple[float, ...]
     prediction_costs: tuple[float, ...]
     lifetime_steps: int  # environment steps of one agent
-    actor_critic: TrainingSettings = (
-        META_TRAINING  # of algorithms made by hand; learned rules keep theirs
-    )
+    meta_trained: TrainingSettings = META_TRAINING  # of learned rules
+    actor_critic: TrainingSettings = META_TRAINING  # of algorithms made by hand
     random_return: float | None = None  # measured where None
     reference_return: float | None = None
 
@@ -91,8 +117,11 @@ def _published(name: str) -> TaskSpec:
 
 def _other(name: str, env: Adapter, params: Any) -> TaskSpec:
     row = row_of(name, env.env, instance.observation_shape(env, params), env.num_states)
-    settings = TrainingSettings(8, 0.99, REWARD_SCALES.get(name, 1.0))
-    return _of_row("gymnax", row, env, params, actor_critic=settings)
+    settings = {
+        "meta_trained": meta_trained_settings(name),
+        "actor_critic": actor_critic_settings(name),
+    }
+    return _of_row("gymnax", row, env, params, **settings)
 
 
 def _of_row(

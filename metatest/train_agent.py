@@ -34,6 +34,7 @@ class Task:
     num_envs: int = 64
     num_steps: int = 20
     reward_scale: float = 1.0  # of the rewards that the learner reads, not of those reported
+    reward_centre: float = 0.0  # likewise, see `rewards_read`
     lag: int = 0  # updates by which the acting parameters are old
     least_limit: int = 1  # steps between two time limits
 
@@ -149,8 +150,23 @@ def act(task: Task, life: Life) -> tuple[Life, Trajectory, EpisodeSummary]:
         task.num_steps,
         life.beyond(task),
     )
-    trajectory = trajectory._replace(reward=trajectory.reward * task.reward_scale)
+    trajectory = trajectory._replace(reward=rewards_read(task, trajectory, life.hypers.gamma))
     return life._replace(key=key, rollout=state), trajectory, summary
+
+
+def rewards_read(
+    task: Task, trajectory: Trajectory, gamma: Float[Array, ""]
+) -> Float[Array, "T B"]:
+    """Rewards as the learner reads them: less the task's centre c, then scaled.
+
+    At an end, after which nothing more is paid, c / (1 - gamma) is taken, what c a step would come
+    to for ever. That is shaping by the potential c / (1 - gamma), the same in all states (Ng et al.
+    1999): all values move by it, and no policy becomes better or worse than another.
+    """
+    if not task.reward_centre:
+        return trajectory.reward * task.reward_scale
+    lost = task.reward_centre * jnp.where(trajectory.terminated, 1 / (1 - gamma), 1.0)
+    return (trajectory.reward - lost) * task.reward_scale
 
 
 def train(

@@ -8,7 +8,7 @@ from typing import Literal
 import optax
 
 from lpg.optimizers import SGD, clip_by_global_norm, make_optimizer
-from metatest.tasks import META_TRAINING, TaskSpec, TrainingSettings
+from metatest.tasks import TaskSpec, TrainingSettings
 
 Arm = tuple[float, float | None]  # learning rate; alpha_y, None for who has none
 
@@ -58,7 +58,7 @@ class Training:
     own_settings: tuple[str, ...] = ()  # that the learner has of itself, whatever the budget
 
 
-META_TRAINED = Training(lambda spec: META_TRAINING)  # learned rules, at home in that
+META_TRAINED = Training(lambda spec: spec.meta_trained)  # learned rules
 ACTOR_CRITIC = Training(lambda spec: spec.actor_critic)
 
 

@@ -133,8 +133,13 @@ def _arms(name: str, result: Result) -> str:
     return (
         f"<details><summary>{escape(result.env)}, {escape(name)}: "
         f"{count} arm{'s'[: count != 1]}, {result.num_envs} environments, γ {result.gamma:g}, "
-        f"rewards × {result.reward_scale:g}</summary>{table(headings, rows)}</details>"
+        f"{_rewards(result)}</summary>{table(headings, rows)}</details>"
     )
+
+
+def _rewards(result: Result) -> str:
+    centre, scale = result.reward_centre, f"{result.reward_scale:g}"
+    return f"(rewards {-centre:+g}) × {scale}" if centre else f"rewards × {scale}"
 
 
 def _record(name: str, record: dict[str, Any]) -> str:

@@ -71,7 +71,8 @@ def test_agents_and_budgets_are_those_asked_for(tmp_path, monkeypatch):
         monkeypatch, "--rule", rule, "--run-dir", tmp_path / "out", "--envs", "short", "sparse",
         "--baselines", "a2c", "--agent", "D(8)", "--optimizer", "adam", "--learning-rates", 0.25,
         "--seeds", 3, "--selection-seeds", 2, "--steps", 5000, "--selection-steps", 400,
-        "--num-envs", 4, "--num-steps", 5, "--gamma", 0.5, "--reward-scale", 2, "--seed", 7,
+        "--num-envs", 4, "--num-steps", 5, "--gamma", 0.5, "--reward-scale", 2,
+        "--reward-centre", 1, "--seed", 7,
     )  # fmt: skip
     names = [(spec.name, algorithm) for algorithm, spec, _ in seen]
     assert names == [(env, x) for env in ("short", "sparse") for x in ("lpg", "a2c")]
@@ -81,7 +82,7 @@ def test_agents_and_budgets_are_those_asked_for(tmp_path, monkeypatch):
         assert vars(budget) == {
             "seeds": 3, "selection_seeds": 2, "steps": 5000, "selection_steps": 400,
             "num_envs": 4, "num_steps": 5,
-            "gamma": 0.5, "reward_scale": 2.0, "seed": 7,
+            "gamma": 0.5, "reward_scale": 2.0, "reward_centre": 1.0, "seed": 7,
         }  # fmt: skip
 
 

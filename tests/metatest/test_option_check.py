@@ -19,7 +19,8 @@ ALWAYS = ("rule", "run-dir", "envs", "atari", "baselines")
 OTHER = {
     "seeds": "5", "selection-seeds": "3", "steps": "20000",
     "selection-steps": "10000", "num-envs": "4", "num-steps": "5",
-    "gamma": "0.5", "baseline-head": None, "reward-scale": "2", "agent": "D(8)",
+    "gamma": "0.5", "baseline-head": None, "reward-scale": "2",
+    "reward-centre": "1", "agent": "D(8)",
     "optimizer": "sgd", "learning-rates": "0.1 0.2", "prediction-costs": "0.3",
     "precision": "bfloat16", "seed": "7", "save-agents": None,
     "atari-options.frames": "4000", "atari-options.learning-rates": "0.1 0.2",

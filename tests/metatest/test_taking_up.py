@@ -148,7 +148,8 @@ def test_lives_are_those_of_the_settings_that_an_algorithm_brings():
     """64 environments of a learned rule and 8 of A2C's are in no option."""
     spec = find_task("CartPole-v1")
     options = lives_options(a2c(), spec, Budget())
-    assert (options["num_envs"], options["gamma"], options["reward_scale"]) == (8, 0.99, 0.1)
+    own = ("num_envs", "gamma", "reward_scale", "reward_centre")
+    assert [options[x] for x in own] == [8, 0.99, pytest.approx(0.01), 1.0]
 
 
 PONG = games()["pong"]

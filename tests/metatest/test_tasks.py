@@ -155,12 +155,17 @@ def test_an_action_mask_holds_for_agents_and_the_random_policy(env):
 
 def test_algorithms_train_by_their_own_settings_unless_told_otherwise():
     learned, cartpole = Algorithm("lpg", FrozenRule(RULE, None)), find_task("CartPole-v1")
-    assert plan(learned, cartpole, Budget()) == (400, 1280, (64, 0.995, 1.0))
-    assert plan(a2c(), cartpole, Budget()) == (3200, 160, (8, 0.99, 0.1))
+    approx = pytest.approx
+    assert plan(learned, cartpole, Budget()) == (400, 1280, (64, 0.995, approx(0.005), 1.0))
+    assert plan(a2c(), cartpole, Budget()) == (3200, 160, (8, 0.99, approx(0.01), 1.0))
+    acrobot, catch = find_task("Acrobot-v1"), find_task("Catch-bsuite")
+    assert plan(learned, acrobot, Budget()).settings == (64, 0.995, approx(0.005), -1.0)
+    assert plan(a2c(), acrobot, Budget()).settings == (8, 0.99, 0.1, 0.0)
+    assert plan(learned, catch, Budget()).settings == (64, 0.995, 1.0, 0.0)
     for algorithm in (learned, a2c()):
-        assert plan(algorithm, find_task("short"), Budget()) == (781, 1280, (64, 0.995, 1.0))
-        told = Budget(num_envs=4, gamma=0.9, reward_scale=2.0)
-        assert plan(algorithm, cartpole, told) == (6400, 80, (4, 0.9, 2.0))
+        assert plan(algorithm, find_task("short"), Budget()) == (781, 1280, (64, 0.995, 1.0, 0.0))
+        told = Budget(num_envs=4, gamma=0.9, reward_scale=2.0, reward_centre=0.5)
+        assert plan(algorithm, cartpole, told) == (6400, 80, (4, 0.9, 2.0, 0.5))
 
 
 def test_budgets_are_equal_steps_to_within_an_update():
