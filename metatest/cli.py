@@ -97,12 +97,13 @@ class Command:
     """Eq. 7: agents of the learned rule get a head f(s) that is subtracted from pi_hat."""
     reward_scale: float | None = None
     """Multiplies the rewards that algorithms learn from; those reported stay as they are. Else 1,
-    for A2C 0.1 on CartPole, Acrobot and MountainCar, whose returns are in the hundreds."""
+    but on CartPole, Acrobot and MountainCar, whose returns are in the hundreds: 0.1, and where they
+    have a centre as much as makes an end worth 1."""
     reward_centre: float | None = None
     """Taken from every reward before it is scaled, and as much as it comes to for ever where an
     episode ends (shaping by a constant potential, Ng et al. 1999), which makes no policy better or
-    worse than another. Else 0, and on CartPole, Acrobot and MountainCar what they pay a step, with
-    rewards scaled so that an end is worth 1."""
+    worse than another. Else 0, but what they pay a step for learned rules on the three that
+    --reward-scale names, for A2C and PPO on CartPole."""
     agent: str | None = None
     """Network in Table 3's notation, such as D(64-64) or C(16)-D(128), in place of the default."""
     optimizer: Literal["sgd", "adam"] | None = None
