@@ -97,13 +97,13 @@ class Command:
     """Eq. 7: agents of the learned rule get a head f(s) that is subtracted from pi_hat."""
     reward_scale: float | None = None
     """Multiplies the rewards that algorithms learn from; those reported stay as they are. Else 1,
-    but on CartPole, Acrobot and MountainCar, whose returns are in the hundreds: 0.1, and where they
-    have a centre as much as makes an end worth 1."""
+    and 0.1 on CartPole, Acrobot and MountainCar, whose returns are in the hundreds, where they are
+    not read from a centre."""
     reward_centre: float | None = None
-    """Taken from every reward before it is scaled, and as much as it comes to for ever where an
-    episode ends (shaping by a constant potential, Ng et al. 1999), which makes no policy better or
-    worse than another. Else 0, but what they pay a step for learned rules on the three that
-    --reward-scale names, for A2C and PPO on CartPole."""
+    """A centre c: steps that pay it are read as 0, and the end of an episode as what c a step would
+    have come to for ever, which is the unit (shaping by a constant potential, Ng et al. 1999; no
+    policy becomes better or worse than another). Else none, but for learned rules on those three
+    and for A2C and PPO on CartPole what a step pays there."""
     agent: str | None = None
     """Network in Table 3's notation, such as D(64-64) or C(16)-D(128), in place of the default."""
     optimizer: Literal["sgd", "adam"] | None = None

@@ -16,7 +16,7 @@ class TrainingSettings(NamedTuple):
     num_envs: int  # parallel environments per agent
     gamma: float  # discount factor
     reward_scale: float  # of the rewards that it learns from
-    reward_centre: float = 0.0  # taken from each of them before, see `train_agent.rewards_read`
+    reward_centre: float = 0.0  # of the same, see `train_agent.rewards_read`; 0 for none
 
 
 # A learned rule is at home in what it was meta-trained on (Oh et al. 2020, Table 2).
@@ -31,23 +31,17 @@ SMALL_REWARDS = SMALL_BATCHES._replace(reward_scale=0.1)
 PAID_EACH_STEP = {"CartPole-v1": 1.0, "Acrobot-v1": -1.0, "MountainCar-v0": -1.0}
 
 
-def centred(settings: TrainingSettings, paid: float) -> TrainingSettings:
-    """With rewards of 0 a step, and of -1 at an end (1 where steps cost), which all further steps
-    would have come to."""
-    return settings._replace(reward_scale=(1 - settings.gamma) / abs(paid), reward_centre=paid)
-
-
 def meta_trained_settings(name: str) -> TrainingSettings:
     """Of a learned rule on gymnax's environment `name`."""
-    paid = PAID_EACH_STEP.get(name)
-    return META_TRAINING if paid is None else centred(META_TRAINING, paid)
+    return META_TRAINING._replace(reward_centre=PAID_EACH_STEP.get(name, 0.0))
 
 
 def actor_critic_settings(name: str) -> TrainingSettings:
     """Of algorithms made by hand on gymnax's environment `name`. Where steps cost they explore for
     as long as they find no end: centred, A2C takes 146 steps to Acrobot's in place of 90."""
-    paid = PAID_EACH_STEP.get(name, 0.0)
-    return centred(SMALL_BATCHES, paid) if paid > 0 else self_tuning_settings(name)
+    if (paid := PAID_EACH_STEP.get(name, 0.0)) > 0:
+        return SMALL_BATCHES._replace(reward_centre=paid)
+    return self_tuning_settings(name)
 
 
 def self_tuning_settings(name: str) -> TrainingSettings:

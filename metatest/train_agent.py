@@ -157,16 +157,19 @@ def act(task: Task, life: Life) -> tuple[Life, Trajectory, EpisodeSummary]:
 def rewards_read(
     task: Task, trajectory: Trajectory, gamma: Float[Array, ""]
 ) -> Float[Array, "T B"]:
-    """Rewards as the learner reads them: less the task's centre c, then scaled.
+    """Rewards as the learner reads them: from the task's centre c, if it has one, then scaled.
 
-    At an end, after which nothing more is paid, c / (1 - gamma) is taken, what c a step would come
-    to for ever. That is shaping by the potential c / (1 - gamma), the same in all states (Ng et al.
-    1999): all values move by it, and no policy becomes better or worse than another.
+    c is taken from each, and c / (1 - gamma) at an end, what c a step would come to for ever. That
+    is shaping by the potential c / (1 - gamma), the same in all states (Ng et al. 1999): all values
+    move by it, and no policy becomes better or worse than another. The unit is its size, so that
+    steps which pay c are read as 0, and the end that they lead to as almost -1, for c < 0 as 1.
     """
-    if not task.reward_centre:
-        return trajectory.reward * task.reward_scale
-    lost = task.reward_centre * jnp.where(trajectory.terminated, 1 / (1 - gamma), 1.0)
-    return (trajectory.reward - lost) * task.reward_scale
+    reward, c = trajectory.reward, task.reward_centre
+    if c:
+        per_step = 1 - gamma
+        reward = jnp.where(trajectory.terminated, reward * per_step - c, (reward - c) * per_step)
+        reward = reward / abs(c)
+    return reward * task.reward_scale
 
 
 def train(

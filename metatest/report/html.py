@@ -138,8 +138,8 @@ def _arms(name: str, result: Result) -> str:
 
 
 def _rewards(result: Result) -> str:
-    centre, scale = result.reward_centre, f"{result.reward_scale:g}"
-    return f"(rewards {-centre:+g}) × {scale}" if centre else f"rewards × {scale}"
+    scaled = f"rewards × {result.reward_scale:g}"
+    return f"{scaled} from {result.reward_centre:g}" if result.reward_centre else scaled
 
 
 def _record(name: str, record: dict[str, Any]) -> str:

@@ -164,7 +164,7 @@ def test_arms_show_the_one_chosen_and_those_that_diverged(monkeypatch, tmp_path)
     _, found = page_of(monkeypatch, tmp_path, shorter=[shorter])
     assert found.tables[-1][0][2] == "late return on selection seeds, 3,000 steps"
     text, _ = page_of(monkeypatch, tmp_path, centred=[replace(chosen, reward_centre=-1.0)])
-    assert "(rewards +1) × 1" in text
+    assert "rewards × 1 from -1" in text
 
 
 def test_a_single_arm_is_not_said_to_have_diverged(monkeypatch, tmp_path):

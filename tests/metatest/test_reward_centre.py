@@ -28,7 +28,8 @@ def discounted(reward, terminated, gamma):
 
 
 def test_every_return_to_an_end_moves_by_the_same():
-    """By the potential c / (1 - gamma), whatever was paid on the way and however long it took."""
+    """By the potential c / (1 - gamma), which is the unit, whatever was paid on the way and however
+    long it took."""
     gamma, centre, scale = 0.9, -1.5, 0.25
     rng = np.random.default_rng(0)
     reward, terminated = rng.normal(size=40).astype(np.float32), rng.random(40) < 0.15
@@ -38,24 +39,25 @@ def test_every_return_to_an_end_moves_by_the_same():
     trajectory = Trajectory(none, none, reward[:, None], terminated[:, None], none > 0, none)
     read = rewards_read(replace(task, reward_scale=scale), trajectory, jnp.float32(gamma))
     moved = discounted(np.asarray(read[:, 0], float), terminated, gamma)
-    expected = scale * (discounted(reward.astype(float), terminated, gamma) - centre / (1 - gamma))
+    plain, forever = discounted(reward.astype(float), terminated, gamma), centre / (1 - gamma)
+    expected = scale * (plain - forever) / abs(forever)
     np.testing.assert_allclose(moved, expected, atol=1e-5)
 
 
 class Punished(cartpole.CartPole):
-    """Pays nothing for a step, and -10 where the pole falls: CartPole from a centre of 1."""
+    """Pays nothing for a step, and what is next to -1 where the pole falls."""
 
     def step_env(self, key, state, action, params):
         observation, state, _, fallen, info = super().step_env(key, state, action, params)
         at_limit = state.time >= params.max_steps_in_episode
-        reward = jnp.where(fallen & ~at_limit, 1.0 - 1 / (1 - 0.9), 0.0)
+        reward = jnp.where(fallen & ~at_limit, -0.9, 0.0)
         return observation, state, reward, fallen, info
 
 
 def test_an_agent_learns_as_from_an_environment_that_pays_so():
     lives = []
     for name, centre in ((f"{__name__}:Punished", 0.0), ("CartPole-v1", 1.0)):
-        budget = replace(BUDGET, reward_scale=0.1, reward_centre=centre)
+        budget = replace(BUDGET, reward_scale=1.0, reward_centre=centre)
         task = make_task(a2c(), replace(find_task(name), agent="D(8)"), budget)
         arm = np.full(2, 0.01), np.full(2, 0.5)
         train(task, jax.random.key(0), *arm, 0.9, 30, on_end=lives.append)
