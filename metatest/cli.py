@@ -103,7 +103,7 @@ class Command:
     """A centre c: steps that pay it are read as 0, and the end of an episode as what c a step would
     have come to for ever, which is the unit (shaping by a constant potential, Ng et al. 1999; no
     policy becomes better or worse than another). Else none, but for learned rules on those three
-    and for A2C and PPO on CartPole what a step pays there."""
+    and for A2C on CartPole what a step pays there."""
     agent: str | None = None
     """Network in Table 3's notation, such as D(64-64) or C(16)-D(128), in place of the default."""
     optimizer: Literal["sgd", "adam"] | None = None

@@ -195,7 +195,7 @@ def training(learner: Learner, options: TuningOptions) -> Training:
     """IMPALA's settings and optimiser; arms are learning rates alone."""
 
     def settings(spec: TaskSpec) -> TrainingSettings:
-        return spec.self_tuning._replace(num_envs=options.num_envs, gamma=options.gamma)
+        return spec.uncentred._replace(num_envs=options.num_envs, gamma=options.gamma)
 
     def arms(spec: TaskSpec) -> list[Arm]:
         del spec

@@ -49,7 +49,7 @@ class LookaheadOptions:
         each = getattr(learner, "real_updates", 1)
 
         def settings(spec: TaskSpec) -> TrainingSettings:
-            return spec.self_tuning._replace(num_envs=self.num_envs, gamma=GAMMA)
+            return spec.uncentred._replace(num_envs=self.num_envs, gamma=GAMMA)
 
         def arms(spec: TaskSpec) -> list[Arm]:
             del spec

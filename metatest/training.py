@@ -64,7 +64,7 @@ ACTOR_CRITIC = Training(lambda spec: spec.actor_critic)
 
 def _of_ppo(spec: TaskSpec) -> TrainingSettings:
     """Four times the environments that A2C has where these are few: a batch is cut into four."""
-    settings = spec.actor_critic
+    settings = spec.uncentred
     return settings._replace(num_envs=max(32, settings.num_envs))
 
 

@@ -16,7 +16,7 @@ from lpg.random_play import random_return
 from lpg.rollout import rollout, start
 from lpg.rules.lpg import LPG
 from lpg.rules.lpg_eq7 import LPGWithBaseline
-from metatest.algorithms import Algorithm, a2c
+from metatest.algorithms import Algorithm, a2c, ppo
 from metatest.evaluate import Budget, evaluate, make_task, plan
 from metatest.tasks import Overrides, find_task
 from metatest.train_agent import train
@@ -157,6 +157,7 @@ def test_algorithms_train_by_their_own_settings_unless_told_otherwise():
     learned, cartpole = Algorithm("lpg", FrozenRule(RULE, None)), find_task("CartPole-v1")
     assert plan(learned, cartpole, Budget()) == (400, 1280, (64, 0.995, 1.0, 1.0))
     assert plan(a2c(), cartpole, Budget()) == (3200, 160, (8, 0.99, 1.0, 1.0))
+    assert plan(ppo(), cartpole, Budget()) == (800, 640, (32, 0.99, 0.1, 0.0))
     acrobot, catch = find_task("Acrobot-v1"), find_task("Catch-bsuite")
     assert plan(learned, acrobot, Budget()).settings == (64, 0.995, 1.0, -1.0)
     assert plan(a2c(), acrobot, Budget()).settings == (8, 0.99, 0.1, 0.0)
