@@ -26,7 +26,7 @@ from metatest.atari.jobs import Jobs, default_number
 from metatest.atari.options import AtariOptions
 from metatest.atari.sweep import play_all
 from metatest.atari.taking_up import AtariRun
-from metatest.evaluate import Budget, make_task
+from metatest.evaluate import Budget, make_task, plan
 from metatest.evaluate_all import evaluate_all
 from metatest.family import TuningOptions
 from metatest.option_check import Asked, given, option_names, refuse_dropped
@@ -141,8 +141,8 @@ def main() -> None:
             check_installed()
         budget = Budget(**{part.name: getattr(command, part.name) for part in fields(Budget)})
         for spec, algorithm in product(asked.specs, asked.algorithms):
-            for lives in (budget, budget.of_selection):
-                make_task(algorithm, spec, lives)  # what cannot be is refused at once
+            make_task(algorithm, spec, budget)  # what cannot be is refused at once
+            plan(algorithm, spec, budget.of_selection)
     except ValueError as error:
         sys.exit(fail("metatest", error, 2))
     enable_compilation_cache()

@@ -24,7 +24,6 @@ from metatest.train_agent import Life, Task, train
 from metatest.training import Arm
 
 SELECTION, REPORT, RANDOM = 1, 2, 3  # streams of keys
-STEPS = ("steps", "selection_steps")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,14 @@ class Budget:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "selection_seeds", "num_envs", "num_steps", *STEPS):
+        for name in (
+            "seeds",
+            "selection_seeds",
+            "num_envs",
+            "num_steps",
+            "steps",
+            "selection_steps",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
@@ -116,17 +122,18 @@ def evaluate(
     _, steps_per_update, settings = plan(algorithm, spec, budget)
     arms = algorithm.training.arms(spec)
 
-    live = partial(_live, algorithm, spec, on_progress=on_progress)
+    def lives(of: Budget, stream: int, tried: list[Arm], seeds: int, **more: Any) -> Curve:
+        own = partial(_live, algorithm, spec, of, jax.random.fold_in(key, stream), **more)
+        own = partial(own, on_progress=on_progress)
+        return _sound(_of_arms(own, tried, seeds), algorithm, spec)
 
     def trials() -> Curve:
-        own = partial(live, budget.of_selection, jax.random.fold_in(key, SELECTION))
-        own = partial(own, saved=place("selection"))
-        return _sound(_of_arms(own, arms, budget.selection_seeds), algorithm, spec)
+        of, seeds = budget.of_selection, budget.selection_seeds
+        return lives(of, SELECTION, arms, seeds, saved=place("selection"))
 
     chosen, said = choose(arms, trials, f"{algorithm.name} on {spec.name}")
-    own = partial(live, budget, jax.random.fold_in(key, REPORT), saved=place("report"))
-    own = partial(own, on_end=on_end)
-    curve = _sound(_of_arms(own, [chosen], budget.seeds), algorithm, spec)
+    saved = place("report")
+    curve = lives(budget, REPORT, [chosen], budget.seeds, saved=saved, on_end=on_end)
     return Result.of(
         curve,
         steps_per_update,

@@ -115,12 +115,15 @@ def _published(name: str) -> TaskSpec:
 
 def _other(name: str, env: Adapter, params: Any) -> TaskSpec:
     row = row_of(name, env.env, instance.observation_shape(env, params), env.num_states)
-    settings = {
-        "meta_trained": meta_trained_settings(name),
-        "actor_critic": actor_critic_settings(name),
-        "uncentred": uncentred_settings(name),
-    }
-    return _of_row("gymnax", row, env, params, **settings)
+    return _of_row(
+        "gymnax",
+        row,
+        env,
+        params,
+        meta_trained=meta_trained_settings(name),
+        actor_critic=actor_critic_settings(name),
+        uncentred=uncentred_settings(name),
+    )
 
 
 def _of_row(

@@ -9,6 +9,7 @@ import jax
 from lpg.files.storage import RuleFileError, load_rule
 from lpg.rule import RuleParams
 from lpg.rules.learned import StoredArchitecture
+from lpg.rules.registry import LearnedRule
 from lpg.runs.checkpoint import CheckpointError, newest_leaves
 from metatrain.config import MetaTrainConfig
 from metatrain.meta_optimizer import meta_optimizer
@@ -38,17 +39,22 @@ def read_initial_rule(config: MetaTrainConfig) -> InitialRule | None:
     if Path(config.init_rule).is_dir():
         states = InitialRule(like, jax.eval_shape(optimizer.init, like))
         return InitialRule(*_from_run(config, Path(config.init_rule), states))
-    rule_params = _from_file(config)
+    try:
+        rule_params = params_of(config.rule, config.init_rule)
+    except RuleFileError as error:
+        raise InitialRuleError(f"--init-rule: {error}") from error
     return InitialRule(rule_params, optimizer.init(rule_params))
 
 
-def _from_file(config: MetaTrainConfig) -> RuleParams:
-    try:
-        file = load_rule(str(config.init_rule))
-    except RuleFileError as error:
-        raise InitialRuleError(f"--init-rule: {error}") from error
-    _refuse_other(config, config.rule.published().architecture(), file.architecture)
-    return config.rule.unpublish(jax.tree.map(jax.numpy.asarray, file.params))
+def params_of(rule: LearnedRule, name: str) -> RuleParams:
+    """eta of a shipped rule or of a rule file, as `rule` has it.
+
+    Raises RuleFileError where it cannot be read, InitialRuleError where it is of another
+    architecture.
+    """
+    file = load_rule(name)
+    _refuse_other(name, rule.published().architecture(), file.architecture)
+    return rule.unpublish(jax.tree.map(jax.numpy.asarray, file.params))
 
 
 def _from_run(config: MetaTrainConfig, run_dir: Path, like: InitialRule) -> InitialRule:
@@ -63,7 +69,7 @@ def _from_run(config: MetaTrainConfig, run_dir: Path, like: InitialRule) -> Init
     # How it is computed, and how a meta-gradient is estimated, are no part of what is taken up.
     for own in ours.keys() & {*StoredArchitecture.not_stored, "surrogate"}:
         theirs[own] = ours[own]
-    _refuse_other(config, ours, theirs)
+    _refuse_other(str(config.init_rule), ours, theirs)
 
     def pick(path: Any, x: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
@@ -78,11 +84,11 @@ def _from_run(config: MetaTrainConfig, run_dir: Path, like: InitialRule) -> Init
     return jax.tree_util.tree_map_with_path(pick, like)
 
 
-def _refuse_other(config: MetaTrainConfig, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+def _refuse_other(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     different = [k for k in sorted(ours | theirs) if ours.get(k) != theirs.get(k)]
     if different:
         listed = ", ".join(f"{k} ({theirs.get(k)} there, {ours.get(k)} here)" for k in different)
         raise InitialRuleError(
-            f"The rule of {config.init_rule} is another than this run's: {listed}; give the same "
+            f"The rule of {name} is another than this run's: {listed}; give the same "
             "with --rule and its fields."
         )

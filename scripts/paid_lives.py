@@ -21,7 +21,7 @@ from lpg.runs.command import enable_compilation_cache
 from lpg.runs.streams import fail
 from metatrain.cohort import Cohort, build_cohorts
 from metatrain.config import MetaTrainConfig
-from metatrain.initial_rule import read_initial_rule
+from metatrain.initial_rule import params_of
 from metatrain.lifetime import LATE, LifetimeState, birth_with
 from metatrain.presets import PRESETS
 from metatrain.validation import last_outputs, lived, mean_entropy
@@ -49,7 +49,7 @@ def main(
         PRESETS["cpu"], envs=(env,), lifetimes=1, reward_offsets=(offset,), num_updates=1,
         unearned_cost=0.0, validation_updates=updates, rule=rule,
     )  # fmt: skip
-    etas = {name: eta_of(config, name) for name in rules}
+    etas = {name: params_of(rule, name) for name in rules}
     (cohort,) = build_cohorts(rule, config)
     cohort = replace(cohort, lifetime_windows=np.array([updates], np.int32))
     lives = newborns(config, cohort, seed)
@@ -59,13 +59,6 @@ def main(
     show("as they were born", live(etas[rules[0]], still))
     for name, eta in etas.items():
         show(name, live(eta, lives))
-
-
-def eta_of(config: MetaTrainConfig, name: str) -> RuleParams:
-    """Of a rule of the config's architecture."""
-    initial = read_initial_rule(replace(config, init_rule=name))
-    assert initial is not None
-    return initial.rule_params
 
 
 def newborns(config: MetaTrainConfig, cohort: Cohort, seed: int) -> LifetimeState:

@@ -10,18 +10,16 @@ until the time is up. Writes a JSON line a rule, and prints the mean over enviro
 import json
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from lpg.rule import RuleParams
 from lpg.runs.command import enable_compilation_cache
 from lpg.runs.streams import fail
 from metatrain.cli import parse
 from metatrain.cohort import build_cohorts
-from metatrain.config import MetaTrainConfig
-from metatrain.initial_rule import InitialRuleError, read_initial_rule
+from metatrain.initial_rule import params_of
 from metatrain.validation import Validation
 
 
@@ -56,23 +54,17 @@ def main() -> None:
             if time.time() > choice.until:
                 break
             started = time.perf_counter()
-            score, environments = validation(eta_of(config, path))
+            try:
+                rule_params = params_of(config.rule, str(path))
+            except ValueError as error:  # not a rule, or of another architecture
+                sys.exit(fail("validate_rules", error, 2))
+            score, environments = validation(rule_params)
             seconds = round(time.perf_counter() - started, 1)
             line = {"file": path.name, "score": score, "environments": environments}
             file.write(json.dumps({**line, "seconds": seconds}) + "\n")
             file.flush()
             returns = "  ".join(f"{n} {x['return']:.2f}" for n, x in environments.items())
             print(f"{path.name}: {score:.3f} in {seconds} s  {returns}", flush=True)
-
-
-def eta_of(config: MetaTrainConfig, path: Path) -> RuleParams:
-    """Of the rule in a file, which must be of the config's architecture."""
-    try:
-        initial = read_initial_rule(replace(config, init_rule=str(path)))
-    except InitialRuleError as error:
-        sys.exit(fail("validate_rules", error, 2))
-    assert initial is not None
-    return initial.rule_params
 
 
 if __name__ == "__main__":

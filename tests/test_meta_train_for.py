@@ -66,8 +66,7 @@ def test_leaves_rules_and_goes_on_where_it_stopped(tmp_path):
     assert line["file"] == max(x.name for x in (out / "rules").iterdir())
     assert set(line["environments"]) == {"short"} and 0 <= line["score"] <= 1
 
-    shutil.copy(
-        SHIPPED / "lpg-cpu.safetensors", out / "rules" / "other.safetensors"
-    )  # the first in turn
+    first_in_turn = out / "rules" / "other.safetensors"
+    shutil.copy(SHIPPED / "lpg-cpu.safetensors", first_in_turn)
     refused = finished("validate_rules.py", str(out / "rules"), "--output", str(chosen))
     assert refused.returncode == 2 and "hidden_size (64 there, 8 here)" in refused.stderr

@@ -39,7 +39,7 @@ class Result:
     reference_return: float | None  # what 1.0 means in normalised scores: optimum, best or human
     selection_metric: str | None = None  # of the late means: "return", or "reward per step"
     selection_steps: int | None = None  # of the lives on which the arm was chosen, where others
-    reward_centre: float = 0.0  # of the same, `train_agent.rewards_read`
+    reward_centre: float = 0.0  # of the rewards learned from, `train_agent.rewards_read`
     traces: dict[str, list[list[float | None]]] = field(
         default_factory=dict
     )  # [P, S] by metaparameter
